@@ -1,0 +1,1 @@
+# `cmake --install` gives a tree that runs from anywhere.

@@ -1,0 +1,54 @@
+# What can be chosen, and what every target of ours is compiled with.
+
+option(DROVER_BUILD_SHARD "Build what links LibTorch: model/ and drover-shard" ON)
+option(DROVER_BUILD_TESTS "Build the tests" ON)
+option(DROVER_BUILD_BENCHMARKS "Build the micro-benchmarks in bench/" OFF)
+option(DROVER_WERROR "Treat warnings in our code as errors" ON)
+set(DROVER_SANITIZE "" CACHE STRING
+  "Sanitizers for our code: address;undefined or thread")
+
+# Where scripts/setup.sh keeps what no Debian package brings.
+if(DEFINED ENV{DROVER_CACHE_DIR})
+  set(_cache_dir $ENV{DROVER_CACHE_DIR})
+elseif(DEFINED ENV{XDG_CACHE_HOME})
+  set(_cache_dir $ENV{XDG_CACHE_HOME}/drover)
+else()
+  set(_cache_dir $ENV{HOME}/.cache/drover)
+endif()
+set(DROVER_CACHE_DIR ${_cache_dir} CACHE PATH
+  "LibTorch and sentencepiece, as scripts/setup.sh leaves them")
+
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
+endif()
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+set(CMAKE_LINK_DEPENDS_NO_SHARED ON)
+
+find_program(CCACHE_PROGRAM ccache)
+if(CCACHE_PROGRAM AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE_PROGRAM})
+endif()
+
+# drover_compile_options: the warnings and sanitizers of our own targets.
+add_library(drover_compile_options INTERFACE)
+target_include_directories(drover_compile_options INTERFACE
+  ${PROJECT_SOURCE_DIR})
+target_compile_options(drover_compile_options INTERFACE
+  -Wall -Wextra -Wpedantic -Wnon-virtual-dtor -Woverloaded-virtual
+  $<$<BOOL:${DROVER_WERROR}>:-Werror>
+  $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety>)
+target_compile_definitions(drover_compile_options INTERFACE
+  DROVER_VERSION="${PROJECT_VERSION}")
+if(DROVER_SANITIZE)
+  list(JOIN DROVER_SANITIZE "," _sanitizers)
+  target_compile_options(drover_compile_options INTERFACE
+    -fsanitize=${_sanitizers} -fno-omit-frame-pointer
+    -fno-sanitize-recover=all)
+  target_link_options(drover_compile_options INTERFACE
+    -fsanitize=${_sanitizers})
+endif()
