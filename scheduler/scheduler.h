@@ -1,1 +1,183 @@
 #pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <queue>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "scheduler/batch_plan.h"
+#include "scheduler/block_allocator.h"
+#include "scheduler/executor.h"
+#include "scheduler/invariants.h"
+#include "scheduler/request.h"
+#include "scheduler/sequence.h"
+
+namespace drover {
+
+struct SchedulerOptions {
+  // Sequences running at once; 0, or more than the executor's slots: all slots.
+  int32_t max_batch_size = 0;
+  // Requests waiting for their first step, beyond which Engine::Submit refuses.
+  int32_t max_queue_len = 1024;
+  // A token of these ends its sequence.
+  std::vector<int32_t> eos_ids;
+};
+
+// What one step did, for metrics. Gauges are as of its commit.
+struct StepStats {
+  uint64_t step = 0;
+  int32_t num_prefill_tokens = 0;
+  int32_t num_prefill_sequences = 0;
+  int32_t num_decode_sequences = 0;  // each one token
+  int32_t num_admitted = 0;
+  absl::Duration step_time;     // submitted to result
+  absl::Duration forward_time;  // as the executor measured it
+  int32_t num_running = 0;
+  int32_t num_waiting = 0;
+  int64_t num_running_tokens = 0;    // with KV
+  int64_t num_remaining_tokens = 0;  // still allowed to be generated
+  int32_t num_used_blocks = 0;
+  int32_t num_total_blocks = 0;
+  int64_t num_preemptions = 0;  // since start
+};
+
+// Continuous batching: decodes first, then prefill chunks with what is left of
+// the token budget; KV blocks on demand; when they run out, the youngest
+// sequence is preempted and later recomputed. Plans run ahead of results: a
+// sequence that ended is out of the next plan made, its surplus token is
+// dropped, and its blocks return when the plans in flight have retired.
+//
+// Single-threaded; no clock of its own; no I/O.
+class Scheduler {
+ public:
+  Scheduler(SchedulerOptions options, const ExecutorInfo& executor);
+
+  // To the end of the queue. A request that could never run ends at once with
+  // INVALID_ARGUMENT.
+  void Add(RequestId id, Request request);
+  // Both are no-ops for an unknown id.
+  void Stop(RequestId id) { End(id, EndCause::kStopped, absl::OkStatus()); }
+  void Cancel(RequestId id);
+
+  // The next step, or nullopt if nothing can run or max_plans_in_flight are
+  // without result. The caller submits it.
+  std::optional<BatchPlan> Plan(absl::Time now);
+
+  // The result of the oldest plan in flight. An error means that the executor
+  // broke the contract; nothing more can be planned then.
+  absl::Status Commit(const StepResult& result, absl::Time now);
+
+  // Ends every request.
+  void EndAll(EndCause cause, const absl::Status& status);
+
+  // What happened since the last call, in order.
+  using Event = std::pair<RequestId, RequestEvent>;
+  std::vector<Event> TakeEvents() { return std::exchange(events_, {}); }
+
+  int num_plans_in_flight() const { return static_cast<int>(in_flight_.size()); }
+  // When the oldest plan in flight was made; InfiniteFuture without one.
+  absl::Time oldest_plan_time() const;
+  const StepStats& last_step() const { return last_step_; }
+
+  // For tests: everything ValidateInvariants wants to see.
+  SchedulerSnapshot Snapshot() const;
+
+ private:
+  // What a plan asked of one sequence, kept until its result.
+  struct PlannedWork {
+    RequestId id = 0;
+    SlotRef slot;
+    int32_t chunk_begin = 0;
+    int32_t chunk_end = 0;
+    bool sample = false;
+    bool scores = false;  // prompt scores are due
+  };
+  struct PlanInFlight {
+    uint64_t step = 0;
+    absl::Time planned_at;
+    std::vector<PlannedWork> work;  // ascending slot
+    StepStats stats;
+  };
+  struct Slot {
+    Sequence* sequence = nullptr;
+    uint32_t generation = 0;
+  };
+  struct RetiringBlocks {
+    uint64_t step = 0;  // free once this step's result is in
+    std::vector<int32_t> blocks;
+  };
+  // A plan being made.
+  struct Draft {
+    BatchPlan plan;
+    PlanInFlight record;
+    int32_t budget_left = 0;
+  };
+
+  // ---- Planning, in this order ----
+  void EndExpired(absl::Time now);
+  void ReleaseExhausted();
+  void GrowRunning();
+  void PlanRunning(Draft& draft, absl::Time now);
+  void PlanAdmissions(Draft& draft, absl::Time now);
+
+  void PlanDecode(Sequence& sequence, Draft& draft);
+  void PlanChunk(Sequence& sequence, int32_t num_tokens, Draft& draft);
+  void Admit(Sequence& sequence, Draft& draft, absl::Time now);
+  bool EnsureBlockForDecode(Sequence& sequence);
+  void Preempt(Sequence& sequence);
+  // The slot is free from the next plan on, the blocks once no plan in flight
+  // can touch them.
+  void LeaveSlot(Sequence& sequence);
+
+  // ---- Committing ----
+  absl::Status CommitWork(const PlannedWork& work, const SequenceResult* result,
+                          absl::Time now);
+  void DeliverPromptScores(Sequence& sequence, const PlannedWork& work,
+                           const std::vector<TokenScore>& scores);
+  void DeliverToken(Sequence& sequence, const TokenScore& token,
+                    absl::Time now);
+  void RetireBlocks(uint64_t step);
+  void RecordStats(const PlanInFlight& plan, const StepResult& result,
+                   absl::Time now);
+
+  void End(RequestId id, EndCause cause, absl::Status status);
+  void Emit(RequestId id, RequestEvent event) {
+    events_.emplace_back(id, std::move(event));
+  }
+  Sequence* Find(RequestId id);
+  bool IsEos(int32_t id) const;
+  std::vector<Sequence*> RunningSequences() const;
+
+  const SchedulerOptions options_;
+  const ExecutorInfo executor_;
+  const int32_t max_batch_size_;
+
+  std::unordered_map<RequestId, std::unique_ptr<Sequence>> sequences_;
+  std::deque<Sequence*> waiting_;  // by arrival, preempted ones included
+  std::vector<Slot> slots_;
+  std::priority_queue<int32_t, std::vector<int32_t>, std::greater<>>
+      free_slots_;  // lowest first, so that batches stay dense
+  int32_t num_running_ = 0;
+  BlockAllocator allocator_;
+  std::deque<RetiringBlocks> retiring_;
+  int32_t num_retiring_blocks_ = 0;
+
+  std::vector<SlotRef> pending_releases_;  // for the next plan
+  std::deque<PlanInFlight> in_flight_;
+  uint64_t last_step_planned_ = 0;
+  uint64_t next_arrival_ = 1;
+  int64_t num_preemptions_ = 0;
+
+  std::vector<Event> events_;
+  StepStats last_step_;
+};
+
+}  // namespace drover
