@@ -1,0 +1,44 @@
+# Sourced by the scripts beside it: where things are, and how progress and
+# failure are told.
+
+set -euo pipefail
+
+readonly DROVER_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+readonly CACHE_DIR="${DROVER_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/drover}"
+
+say() { printf '==> %s\n' "$*"; }
+
+# die MESSAGE [ADVICE ...]: says what was wrong, then what would be right.
+die() {
+  printf 'error: %s\n' "$1" >&2
+  shift
+  (($# == 0)) || printf '       %s\n' "$@" >&2
+  exit 1
+}
+
+# stage TITLE COMMAND ...: runs the command and tells how long it took.
+stage() {
+  local title="$1" started=$SECONDS
+  shift
+  say "$title"
+  "$@"
+  say "$title: done in $((SECONDS - started)) s"
+}
+
+# configure_and_build PRESET [TARGET ...]: all of the preset by default.
+configure_and_build() {
+  local preset="$1"
+  shift
+  cmake --preset "$preset" -DDROVER_CACHE_DIR="$CACHE_DIR" \
+    >"$(log_file "configure-$preset")" ||
+    die "configuring the preset $preset failed" \
+      "see $(log_file "configure-$preset")"
+  cmake --build "build/$preset" ${1:+--target "$@"}
+}
+
+# log_file NAME: a file under build/ for output that only failure makes
+# interesting.
+log_file() {
+  mkdir -p "$DROVER_ROOT/build/logs"
+  printf '%s/build/logs/%s.log' "$DROVER_ROOT" "$1"
+}

@@ -1,0 +1,48 @@
+# Sourced by setup.sh: the Debian packages that each purpose needs. The names
+# are the same on Debian 12, Debian 13 and Ubuntu 24.04.
+
+# To fetch what PyPI publishes, and to build `drover` and `drover-shard`.
+readonly BUILD_PACKAGES=(
+  ca-certificates
+  ccache
+  cmake
+  g++
+  libabsl-dev
+  libgrpc++-dev
+  libprotobuf-dev
+  libspdlog-dev
+  ninja-build
+  nlohmann-json3-dev
+  prometheus-cpp-dev
+  protobuf-compiler
+  protobuf-compiler-grpc
+  python3
+  python3-pip
+  python3-setuptools
+  python3-wheel
+  unzip
+)
+
+# To build and run the tests and the micro-benchmarks.
+readonly TEST_PACKAGES=(
+  binutils
+  git
+  libbenchmark-dev
+  libgmock-dev
+  libgtest-dev
+  python3-grpc-tools
+  python3-grpcio
+  python3-protobuf
+  python3-venv
+)
+
+# To check the format; Debian 12 is where this is done.
+readonly FORMAT_PACKAGES=(
+  clang-format-14
+)
+
+# To look for mistakes with clang-tidy.
+readonly TIDY_PACKAGES=(
+  clang
+  clang-tidy
+)
