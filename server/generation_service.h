@@ -1,0 +1,60 @@
+#pragma once
+
+#include "base/clock.h"
+#include "model/tokenizer/tokenizer.h"
+#include "proto/generation.grpc.pb.h"
+#include "server/admission.h"
+#include "server/emitter.h"
+#include "server/generator.h"
+#include "server/request_observer.h"
+#include "server/seed_source.h"
+#include "server/service_context.h"
+#include "server/service_options.h"
+
+namespace drover {
+
+// fmaas.GenerationService over a generator: the whole way of a request from
+// its message to the engine and back. Thread-safe.
+//
+// Destroy it after the grpc::Server that it is registered with; the generator
+// may end before or after it.
+class GenerationService final
+    : public fmaas::GenerationService::CallbackService {
+ public:
+  // `options` are valid. What is passed by reference outlives the service.
+  // `clock` is the engine's.
+  GenerationService(const ServiceOptions& options, Generator& generator,
+                    const Tokenizer& tokenizer, RequestObserver& observer,
+                    const Clock& clock = Clock::Monotonic());
+
+  grpc::ServerUnaryReactor* Generate(
+      grpc::CallbackServerContext* context,
+      const fmaas::BatchedGenerationRequest* request,
+      fmaas::BatchedGenerationResponse* response) override;
+
+  grpc::ServerWriteReactor<fmaas::GenerationResponse>* GenerateStream(
+      grpc::CallbackServerContext* context,
+      const fmaas::SingleGenerationRequest* request) override;
+
+  grpc::ServerUnaryReactor* Tokenize(
+      grpc::CallbackServerContext* context,
+      const fmaas::BatchedTokenizeRequest* request,
+      fmaas::BatchedTokenizeResponse* response) override;
+
+  grpc::ServerUnaryReactor* ModelInfo(
+      grpc::CallbackServerContext* context,
+      const fmaas::ModelInfoRequest* request,
+      fmaas::ModelInfoResponse* response) override;
+
+ private:
+  const ServiceOptions options_;
+  const Tokenizer& tokenizer_;
+  RequestObserver& observer_;
+  const Clock& clock_;
+  Admission admission_;
+  SeedSource seeds_;
+  Emitter emitter_;
+  const ServiceContext context_;
+};
+
+}  // namespace drover
