@@ -8,10 +8,10 @@
 // Abseil 20220623 has neither of these; both go the day it brings them.
 
 // Returns from the enclosing function if `expr` is not OK.
-#define DROVER_RETURN_IF_ERROR(expr)                           \
-  do {                                                         \
+#define DROVER_RETURN_IF_ERROR(expr)                                \
+  do {                                                              \
     if (::absl::Status drover_status = (expr); !drover_status.ok()) \
-      return drover_status;                                    \
+      return drover_status;                                         \
   } while (false)
 
 #define DROVER_STATUS_CONCAT_INNER(a, b) a##b

@@ -39,7 +39,10 @@ add_library(drover_compile_options INTERFACE)
 target_include_directories(drover_compile_options INTERFACE
   ${PROJECT_SOURCE_DIR})
 target_compile_options(drover_compile_options INTERFACE
-  -Wall -Wextra -Wpedantic -Wnon-virtual-dtor -Woverloaded-virtual
+  -Wall -Wextra -Wpedantic -Wnon-virtual-dtor
+  # Designated initialisers leave fields at their defaults on purpose.
+  -Wno-missing-field-initializers
+  -Woverloaded-virtual
   $<$<BOOL:${DROVER_WERROR}>:-Werror>
   $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety>)
 target_compile_definitions(drover_compile_options INTERFACE

@@ -16,7 +16,9 @@ class BlockAllocator {
 
   int32_t num_free() const { return static_cast<int32_t>(free_.size()); }
   // Blocks that can be handed out at all.
-  int32_t num_total() const { return static_cast<int32_t>(is_free_.size()) - 1; }
+  int32_t num_total() const {
+    return static_cast<int32_t>(is_free_.size()) - 1;
+  }
 
   // Appends `count` ids to `blocks`. `count` ≤ num_free().
   void Allocate(int32_t count, std::vector<int32_t>& blocks);

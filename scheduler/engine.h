@@ -4,8 +4,13 @@
 #include <functional>
 #include <memory>
 #include <thread>
+#include <unordered_map>
+#include <variant>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "base/bounded_queue.h"
 #include "base/clock.h"
@@ -53,8 +58,13 @@ class Engine {
   // The client is gone. No-op for a request that has ended.
   void Cancel(RequestId id);
 
+  // Ends every open request with `status`, and refuses new ones with it.
+  void Shutdown(absl::Status status);
+
   // Requests submitted and not yet ended.
-  int num_open_requests() const { return num_open_.load(); }
+  int num_open_requests() const;
+  // Waits until there are none; false if `timeout` passed first.
+  bool WaitUntilIdle(absl::Duration timeout) const;
 
   // True while the loop turns: it has started, its executor is not lost, and no
   // plan has been without result for longer than `patience`.
@@ -62,41 +72,65 @@ class Engine {
 
  private:
   struct SubmitMessage {
-    RequestId id;
+    RequestId id = 0;
     Request request;
     std::shared_ptr<RequestSink> sink;
   };
   struct StopMessage {
-    RequestId id;
+    RequestId id = 0;
   };
   struct CancelMessage {
-    RequestId id;
+    RequestId id = 0;
+  };
+  struct ShutdownMessage {
+    absl::Status status;
   };
   struct ResultMessage {
     absl::StatusOr<StepResult> result;
   };
-  using Message =
-      std::variant<SubmitMessage, StopMessage, CancelMessage, ResultMessage>;
+  using Message = std::variant<SubmitMessage, StopMessage, CancelMessage,
+                               ShutdownMessage, ResultMessage>;
 
+  // ---- The engine's thread ----
   void Run();
-  void Handle(Message message);
+  void Handle(SubmitMessage& message);
+  void Handle(StopMessage& message) { scheduler_.Stop(message.id); }
+  void Handle(CancelMessage& message) { scheduler_.Cancel(message.id); }
+  void Handle(ShutdownMessage& message);
+  void Handle(ResultMessage& message);
   void SubmitPlans();
-  void Commit(const absl::StatusOr<StepResult>& result);
-  absl::Duration IdleTimeout() const;
+  void Publish();
+  void LoseExecutor(const absl::Status& status);
+
+  void AddOpen(int delta) ABSL_LOCKS_EXCLUDED(mutex_);
+  bool IsIdle() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+    return num_open_ == 0;
+  }
 
   const Options options_;
   Executor& executor_;
   const Clock& clock_;
-  Scheduler scheduler_;
   BoundedQueue<Message> inbox_;
   std::atomic<RequestId> next_id_{1};
-  std::atomic<int> num_open_{0};
   std::atomic<int> num_queued_{0};
-  std::atomic<bool> lost_{false};
-  // Nanoseconds of the clock when the oldest plan in flight was submitted;
-  // 0 while none is.
-  std::atomic<int64_t> oldest_plan_ns_{0};
-  absl::Status lost_status_;
+
+  // The engine's thread only.
+  Scheduler scheduler_;
+  struct Owner {
+    std::shared_ptr<RequestSink> sink;
+    bool queued = true;
+  };
+  std::unordered_map<RequestId, Owner> owners_;
+  absl::Status refusal_;  // not OK: new requests end with it
+
+  // For IsLive: when the oldest plan in flight was submitted, in nanoseconds of
+  // the clock; 0 while none is.
+  std::atomic<int64_t> waiting_since_ns_{0};
+  std::atomic<bool> alive_{false};
+
+  mutable absl::Mutex mutex_;
+  int num_open_ ABSL_GUARDED_BY(mutex_) = 0;
+
   std::thread thread_;
 };
 

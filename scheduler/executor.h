@@ -11,11 +11,11 @@ namespace drover {
 
 // What an executor can hold, fixed once it is ready.
 struct ExecutorInfo {
-  int32_t num_slots = 0;             // sequences on the device at once
-  int32_t num_blocks = 0;            // KV blocks, the scratch block included
-  int32_t max_step_tokens = 0;       // tokens in one plan, all sequences
-  int32_t max_sequence_length = 0;   // longest sequence it can run
-  int32_t max_plans_in_flight = 2;   // submitted, result not yet delivered
+  int32_t num_slots = 0;            // sequences on the device at once
+  int32_t num_blocks = 0;           // KV blocks, the scratch block included
+  int32_t max_step_tokens = 0;      // tokens in one plan, all sequences
+  int32_t max_sequence_length = 0;  // longest sequence it can run
+  int32_t max_plans_in_flight = 2;  // submitted, result not yet delivered
 
   bool operator==(const ExecutorInfo&) const = default;
 };

@@ -49,9 +49,9 @@ absl::Status CheckSlots(const SchedulerSnapshot& snapshot) {
     if (!sequence.running) continue;
     if (sequence.slot < 0 || sequence.slot >= snapshot.num_slots ||
         !seen.insert(sequence.slot).second) {
-      return absl::InternalError(absl::StrCat(
-          "request ", sequence.id, " holds slot ", sequence.slot,
-          ", which is free, taken or none"));
+      return absl::InternalError(
+          absl::StrCat("request ", sequence.id, " holds slot ", sequence.slot,
+                       ", which is free, taken or none"));
     }
   }
   if (static_cast<int32_t>(seen.size()) != snapshot.num_slots) {
@@ -62,7 +62,8 @@ absl::Status CheckSlots(const SchedulerSnapshot& snapshot) {
 
 absl::Status CheckSequence(const SequenceSnapshot& sequence, bool queued) {
   const auto violation = [&](const char* what) {
-    return absl::InternalError(absl::StrCat("request ", sequence.id, ": ", what));
+    return absl::InternalError(
+        absl::StrCat("request ", sequence.id, ": ", what));
   };
   if (sequence.running == queued) {
     return violation("must be either running or in the queue");

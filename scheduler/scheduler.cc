@@ -1,0 +1,522 @@
+#include "scheduler/scheduler.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "base/status_macros.h"
+#include "scheduler/policy.h"
+
+namespace drover {
+namespace {
+
+bool ByArrival(const Sequence* a, const Sequence* b) {
+  return a->arrival_order < b->arrival_order;
+}
+
+bool WantsPromptScores(const SamplingParams& sampling) {
+  return sampling.prompt_scores || sampling.prompt_top_n > 0;
+}
+
+int32_t EffectiveBatchSize(int32_t wanted, int32_t num_slots) {
+  return wanted > 0 ? std::min(wanted, num_slots) : num_slots;
+}
+
+}  // namespace
+
+Scheduler::Scheduler(SchedulerOptions options, const ExecutorInfo& executor)
+    : options_(std::move(options)),
+      executor_(executor),
+      max_batch_size_(
+          EffectiveBatchSize(options_.max_batch_size, executor.num_slots)),
+      slots_(static_cast<size_t>(executor.num_slots)),
+      allocator_(executor.num_blocks),
+      decisions_(static_cast<size_t>(executor.num_slots)) {
+  DROVER_CHECK(executor.num_slots > 0 && executor.max_plans_in_flight > 0);
+  DROVER_CHECK(executor.max_step_tokens >= executor.num_slots,
+               "a step must hold a decode of every slot");
+  DROVER_CHECK(BlockAllocator::BlocksFor(executor.max_sequence_length) <=
+                   allocator_.num_total(),
+               "the longest sequence must be able to run alone");
+  for (int32_t slot = 0; slot < executor.num_slots; ++slot) {
+    free_slots_.push(slot);
+  }
+}
+
+void Scheduler::Add(RequestId id, Request request) {
+  const int64_t num_tokens =
+      static_cast<int64_t>(request.prompt_ids.size()) + request.max_new_tokens;
+  const bool runnable = !request.prompt_ids.empty() &&
+                        request.max_new_tokens > 0 &&
+                        num_tokens <= executor_.max_sequence_length;
+  auto sequence = std::make_unique<Sequence>();
+  sequence->id = id;
+  sequence->arrival_order = next_arrival_++;
+  sequence->request = std::move(request);
+  waiting_.push_back(sequence.get());
+  sequences_.emplace(id, std::move(sequence));
+  if (!runnable) {
+    End(id, EndCause::kFailed,
+        absl::InvalidArgumentError(absl::StrCat(
+            "a prompt and at least one new token must fit ",
+            executor_.max_sequence_length, " tokens, got ", num_tokens)));
+  }
+}
+
+void Scheduler::Cancel(RequestId id) {
+  End(id, EndCause::kCancelled,
+      absl::CancelledError("cancelled by the client"));
+}
+
+// ---- Planning ----
+
+std::optional<BatchPlan> Scheduler::Plan(absl::Time now) {
+  if (num_plans_in_flight() >= executor_.max_plans_in_flight) {
+    return std::nullopt;
+  }
+  EndExpired(now);
+  if (sequences_.empty()) return std::nullopt;
+
+  for (Decision& decision : decisions_) {
+    decision.num_tokens = 0;
+    decision.new_blocks.clear();
+  }
+  budget_left_ = executor_.max_step_tokens;
+  short_of_blocks_ = false;
+  BatchPlan plan;
+  PlanInFlight record;
+  DecideDecodes();
+  DecideChunks();
+  DecideAdmissions(plan, now);
+  if (budget_left_ == executor_.max_step_tokens) return std::nullopt;
+
+  plan.step = record.step = ++last_step_planned_;
+  record.planned_at = now;
+  record.stats.num_admitted = static_cast<int32_t>(plan.admissions.size());
+  plan.releases = std::exchange(pending_releases_, {});
+  DescribeWork(plan, record);
+  in_flight_.push_back(std::move(record));
+  return plan;
+}
+
+void Scheduler::EndExpired(absl::Time now) {
+  // An idle server answers even an expired request with a token, as TGIS does.
+  const bool idle = num_running_ == 0 && in_flight_.empty();
+  std::vector<RequestId> overdue, abandoned;
+  for (const Sequence* sequence : waiting_) {
+    if (sequence->request.client_deadline <= now) {
+      abandoned.push_back(sequence->id);
+    } else if (sequence->request.time_limit <= now && !idle) {
+      overdue.push_back(sequence->id);
+    }
+  }
+  for (const Slot& slot : slots_) {
+    if (slot.sequence != nullptr && slot.sequence->is_prefilling() &&
+        slot.sequence->request.time_limit <= now) {
+      overdue.push_back(slot.sequence->id);
+    }
+  }
+  for (const RequestId id : overdue) {
+    End(id, EndCause::kTimeLimit, absl::OkStatus());
+  }
+  for (const RequestId id : abandoned) {
+    End(id, EndCause::kCancelled,
+        absl::DeadlineExceededError(
+            "the client's deadline passed in the queue"));
+  }
+}
+
+void Scheduler::DecideDecodes() {
+  std::vector<Sequence*> growing;
+  for (const Slot& slot : slots_) {
+    Sequence* sequence = slot.sequence;
+    if (sequence == nullptr || sequence->is_prefilling() ||
+        sequence->is_exhausted()) {
+      continue;
+    }
+    const int32_t num_blocks = static_cast<int32_t>(sequence->blocks.size());
+    if (sequence->num_planned < num_blocks * kBlockSize) {
+      DecisionFor(*sequence).num_tokens = 1;
+      --budget_left_;
+    } else {
+      growing.push_back(sequence);
+    }
+  }
+  if (!growing.empty()) GrowByOneBlock(std::move(growing));
+}
+
+void Scheduler::GrowByOneBlock(std::vector<Sequence*> growing) {
+  std::sort(growing.begin(), growing.end(), ByArrival);
+  int32_t num_blocked = 0;
+  for (Sequence* sequence : growing) {
+    if (!sequence->running) continue;  // preempted for an older one
+    while (allocator_.num_free() == 0 && sequence->running &&
+           BlocksComing() <= num_blocked) {
+      std::vector<Sequence*> candidates = RunningByAge(/*prefilling=*/true);
+      const std::vector<Sequence*> decoding =
+          RunningByAge(/*prefilling=*/false);
+      candidates.insert(candidates.end(), decoding.begin(), decoding.end());
+      std::vector<uint64_t> orders;
+      for (const Sequence* candidate : candidates) {
+        orders.push_back(candidate->arrival_order);
+      }
+      Preempt(*candidates[ChooseVictim(orders)]);
+    }
+    if (!sequence->running) continue;
+    if (allocator_.num_free() == 0) {
+      ++num_blocked;
+      continue;
+    }
+    Decision& decision = DecisionFor(*sequence);
+    allocator_.Allocate(1, decision.new_blocks);
+    sequence->blocks.push_back(decision.new_blocks.back());
+    decision.num_tokens = 1;
+    --budget_left_;
+  }
+  short_of_blocks_ = num_blocked > 0 || allocator_.num_free() == 0;
+}
+
+void Scheduler::DecideChunks() {
+  for (Sequence* sequence : RunningByAge(/*prefilling=*/true)) {
+    const int32_t num_tokens = ChunkTokens(
+        sequence->num_admitted - sequence->num_planned, budget_left_);
+    DecisionFor(*sequence).num_tokens = num_tokens;
+    budget_left_ -= num_tokens;
+  }
+}
+
+void Scheduler::DecideAdmissions(BatchPlan& plan, absl::Time now) {
+  while (!waiting_.empty() && !short_of_blocks_) {
+    Sequence& head = *waiting_.front();
+    if (head.num_samples_in_flight > 0) return;  // preempted a moment ago
+    const AdmissionView view = {
+        .free_slots = static_cast<int32_t>(free_slots_.size()),
+        .running = num_running_,
+        .max_batch_size = max_batch_size_,
+        .budget_left = budget_left_,
+        .free_blocks = allocator_.num_free(),
+        .blocks_needed = BlockAllocator::BlocksFor(head.num_known()),
+    };
+    if (!MayAdmit(view)) return;
+    waiting_.pop_front();
+    Admit(head, plan, now);
+  }
+}
+
+void Scheduler::Admit(Sequence& sequence, BatchPlan& plan, absl::Time now) {
+  const int32_t index = free_slots_.top();
+  free_slots_.pop();
+  Slot& slot = slots_[static_cast<size_t>(index)];
+  slot.sequence = &sequence;
+  sequence.slot = {.slot = index, .generation = ++slot.generation};
+  sequence.running = true;
+  ++num_running_;
+  sequence.num_admitted = sequence.num_known();
+  sequence.num_planned = 0;
+
+  SequenceAdmission admission = {.slot = sequence.slot,
+                                 .token_ids = sequence.request.prompt_ids,
+                                 .num_generated = sequence.num_generated(),
+                                 .sampling = sequence.request.sampling};
+  admission.token_ids.insert(admission.token_ids.end(),
+                             sequence.generated.begin(),
+                             sequence.generated.end());
+  plan.admissions.push_back(std::move(admission));
+
+  Decision& decision = DecisionFor(sequence);
+  allocator_.Allocate(BlockAllocator::BlocksFor(sequence.num_admitted),
+                      decision.new_blocks);
+  sequence.blocks = decision.new_blocks;
+  decision.num_tokens = ChunkTokens(sequence.num_admitted, budget_left_);
+  budget_left_ -= decision.num_tokens;
+
+  if (!sequence.was_scheduled) {
+    sequence.was_scheduled = true;
+    Emit(sequence.id, RequestScheduled{.now = now});
+  }
+}
+
+void Scheduler::DescribeWork(BatchPlan& plan, PlanInFlight& record) {
+  for (const Slot& slot : slots_) {
+    if (slot.sequence == nullptr) continue;
+    Sequence& sequence = *slot.sequence;
+    Decision& decision = DecisionFor(sequence);
+    const bool prefilling = sequence.is_prefilling();
+    const int32_t begin = sequence.num_planned;
+    const int32_t end = begin + decision.num_tokens;
+    const bool sample = decision.num_tokens > 0 && end >= sequence.num_admitted;
+    const bool plain_decode =
+        !prefilling && decision.num_tokens == 1 && decision.new_blocks.empty();
+    if (!plain_decode) {
+      plan.work.push_back({.slot = sequence.slot.slot,
+                           .num_tokens = decision.num_tokens,
+                           .new_blocks = std::move(decision.new_blocks),
+                           .sample = sample});
+    }
+    if (decision.num_tokens == 0) continue;
+    sequence.num_planned = end;
+    sequence.num_samples_in_flight += sample ? 1 : 0;
+    record.work.push_back(
+        {.id = sequence.id,
+         .slot = sequence.slot,
+         .chunk_begin = begin,
+         .chunk_end = end,
+         .sample = sample,
+         .scores = prefilling && WantsPromptScores(sequence.request.sampling) &&
+                   begin + 1 < sequence.num_prompt()});
+    record.stats.num_prefill_tokens += prefilling ? decision.num_tokens : 0;
+    record.stats.num_prefill_sequences += prefilling ? 1 : 0;
+    record.stats.num_decode_sequences += prefilling ? 0 : 1;
+  }
+}
+
+void Scheduler::Preempt(Sequence& sequence) {
+  Decision& decision = DecisionFor(sequence);
+  budget_left_ += decision.num_tokens;
+  decision.num_tokens = 0;
+  decision.new_blocks.clear();
+  LeaveSlot(sequence);
+  sequence.num_planned = 0;
+  sequence.num_admitted = 0;
+  ++num_preemptions_;
+  waiting_.insert(
+      std::upper_bound(waiting_.begin(), waiting_.end(), &sequence, ByArrival),
+      &sequence);
+}
+
+void Scheduler::LeaveSlot(Sequence& sequence) {
+  Slot& slot = slots_[static_cast<size_t>(sequence.slot.slot)];
+  DROVER_CHECK(slot.sequence == &sequence);
+  slot.sequence = nullptr;
+  free_slots_.push(sequence.slot.slot);
+  pending_releases_.push_back(sequence.slot);
+  sequence.running = false;
+  --num_running_;
+  if (in_flight_.empty()) {
+    allocator_.Free(sequence.blocks);
+  } else {
+    num_retiring_blocks_ += static_cast<int32_t>(sequence.blocks.size());
+    retiring_.push_back(
+        {.step = in_flight_.back().step, .blocks = std::move(sequence.blocks)});
+  }
+  sequence.blocks.clear();
+}
+
+int32_t Scheduler::BlocksComing() const {
+  int32_t coming = num_retiring_blocks_;
+  for (const Slot& slot : slots_) {
+    if (slot.sequence != nullptr && slot.sequence->is_exhausted()) {
+      coming += static_cast<int32_t>(slot.sequence->blocks.size());
+    }
+  }
+  return coming;
+}
+
+std::vector<Sequence*> Scheduler::RunningByAge(bool prefilling) const {
+  std::vector<Sequence*> found;
+  for (const Slot& slot : slots_) {
+    if (slot.sequence != nullptr && !slot.sequence->is_exhausted() &&
+        slot.sequence->is_prefilling() == prefilling) {
+      found.push_back(slot.sequence);
+    }
+  }
+  std::sort(found.begin(), found.end(), ByArrival);
+  return found;
+}
+
+// ---- Committing ----
+
+absl::Status Scheduler::Commit(const StepResult& result, absl::Time now) {
+  if (in_flight_.empty() || in_flight_.front().step != result.step) {
+    return absl::InternalError(
+        absl::StrCat("result of step ", result.step, " while ",
+                     in_flight_.empty() ? std::string("none")
+                                        : absl::StrCat(in_flight_.front().step),
+                     " was due"));
+  }
+  const PlanInFlight plan = std::move(in_flight_.front());
+  in_flight_.pop_front();
+  RetireBlocks(plan.step);
+  auto next = result.sequences.begin();
+  for (const PlannedWork& work : plan.work) {
+    while (next != result.sequences.end() && next->slot.slot < work.slot.slot) {
+      ++next;
+    }
+    const bool answered =
+        next != result.sequences.end() && next->slot == work.slot;
+    DROVER_RETURN_IF_ERROR(CommitWork(work, answered ? &*next : nullptr, now));
+  }
+  RecordStats(plan, result, now);
+  return absl::OkStatus();
+}
+
+absl::Status Scheduler::CommitWork(const PlannedWork& work,
+                                   const SequenceResult* result,
+                                   absl::Time now) {
+  const auto missing = [&](const char* what) {
+    return absl::InternalError(
+        absl::StrCat("the result lacks ", what, " of slot ", work.slot.slot));
+  };
+  Sequence* sequence = Find(work.id);
+  if (sequence == nullptr) return absl::OkStatus();  // ended meanwhile
+  if (work.sample) --sequence->num_samples_in_flight;
+  if (result == nullptr) {
+    return work.sample || work.scores ? missing("the answer")
+                                      : absl::OkStatus();
+  }
+  if (result->status == SequenceStatus::kNonFiniteLogits) {
+    End(work.id, EndCause::kFailed,
+        absl::InternalError(absl::StrCat(
+            sequence->generated.empty()
+                ? ""
+                : absl::StrCat("Error after generating ",
+                               sequence->num_generated(), " tokens: "),
+            "the model's logits are not finite")));
+    return absl::OkStatus();
+  }
+  if (work.scores) {
+    const int32_t end = std::min(work.chunk_end + 1, sequence->num_prompt());
+    const auto expected = static_cast<size_t>(end - work.chunk_begin - 1);
+    if (result->prompt_scores.size() != expected) {
+      return missing("the prompt's scores");
+    }
+    DeliverPromptScores(*sequence, work, result->prompt_scores);
+  }
+  if (work.sample) {
+    if (result->tokens.empty()) return missing("the token");
+    DeliverToken(*sequence, result->tokens.front(), now);
+  }
+  return absl::OkStatus();
+}
+
+void Scheduler::DeliverPromptScores(Sequence& sequence, const PlannedWork& work,
+                                    const std::vector<TokenScore>& scores) {
+  // A preempted prefill starts over: what was delivered is not repeated.
+  const int32_t num_known = sequence.num_prompt_scores_sent - work.chunk_begin;
+  if (num_known < 0 || num_known >= static_cast<int32_t>(scores.size())) return;
+  RequestPromptScores slice;
+  slice.scores.assign(scores.begin() + num_known, scores.end());
+  sequence.num_prompt_scores_sent += static_cast<int32_t>(slice.scores.size());
+  Emit(sequence.id, std::move(slice));
+}
+
+void Scheduler::DeliverToken(Sequence& sequence, const TokenScore& token,
+                             absl::Time now) {
+  sequence.generated.push_back(token.id);
+  const RequestToken event = {
+      .score = token,
+      .is_eos = IsEos(token.id) && sequence.num_generated() >
+                                       sequence.request.sampling.min_new_tokens,
+      .is_last_allowed =
+          sequence.num_generated() >= sequence.request.max_new_tokens,
+      .time_over = now >= sequence.request.time_limit};
+  Emit(sequence.id, event);
+  if (event.time_over) {
+    End(sequence.id, EndCause::kTimeLimit, absl::OkStatus());
+  } else if (event.is_eos) {
+    End(sequence.id, EndCause::kEos, absl::OkStatus());
+  } else if (event.is_last_allowed) {
+    End(sequence.id, EndCause::kMaxTokens, absl::OkStatus());
+  }
+}
+
+void Scheduler::RetireBlocks(uint64_t step) {
+  while (!retiring_.empty() && retiring_.front().step <= step) {
+    num_retiring_blocks_ -=
+        static_cast<int32_t>(retiring_.front().blocks.size());
+    allocator_.Free(retiring_.front().blocks);
+    retiring_.pop_front();
+  }
+}
+
+void Scheduler::RecordStats(const PlanInFlight& plan, const StepResult& result,
+                            absl::Time now) {
+  last_step_ = plan.stats;
+  last_step_.step = plan.step;
+  last_step_.step_time = now - plan.planned_at;
+  last_step_.forward_time = result.forward_time;
+  last_step_.num_running = num_running_;
+  last_step_.num_waiting = static_cast<int32_t>(waiting_.size());
+  for (const Slot& slot : slots_) {
+    if (slot.sequence == nullptr) continue;
+    last_step_.num_running_tokens += slot.sequence->num_planned;
+    last_step_.num_remaining_tokens +=
+        slot.sequence->request.max_new_tokens - slot.sequence->num_generated();
+  }
+  last_step_.num_total_blocks = allocator_.num_total();
+  last_step_.num_used_blocks = allocator_.num_total() - allocator_.num_free();
+  last_step_.num_preemptions = num_preemptions_;
+}
+
+// ---- Ends ----
+
+void Scheduler::End(RequestId id, EndCause cause, absl::Status status) {
+  Sequence* sequence = Find(id);
+  if (sequence == nullptr) return;
+  if (sequence->running) {
+    LeaveSlot(*sequence);
+  } else {
+    waiting_.erase(std::find(waiting_.begin(), waiting_.end(), sequence));
+  }
+  sequences_.erase(id);
+  Emit(id, RequestEnded{.cause = cause, .status = std::move(status)});
+}
+
+void Scheduler::EndAll(EndCause cause, const absl::Status& status) {
+  std::vector<RequestId> ids;
+  for (const auto& [id, sequence] : sequences_) ids.push_back(id);
+  std::sort(ids.begin(), ids.end());
+  for (const RequestId id : ids) End(id, cause, status);
+}
+
+// ---- Views ----
+
+Sequence* Scheduler::Find(RequestId id) {
+  const auto it = sequences_.find(id);
+  return it == sequences_.end() ? nullptr : it->second.get();
+}
+
+bool Scheduler::IsEos(int32_t id) const {
+  return std::find(options_.eos_ids.begin(), options_.eos_ids.end(), id) !=
+         options_.eos_ids.end();
+}
+
+absl::Time Scheduler::oldest_plan_time() const {
+  return in_flight_.empty() ? absl::InfiniteFuture()
+                            : in_flight_.front().planned_at;
+}
+
+SchedulerSnapshot Scheduler::Snapshot() const {
+  SchedulerSnapshot snapshot = {
+      .num_slots = executor_.num_slots,
+      .num_blocks = executor_.num_blocks,
+      .num_free_blocks = allocator_.num_free(),
+      .num_plans_in_flight = num_plans_in_flight(),
+      .max_plans_in_flight = executor_.max_plans_in_flight};
+  for (const RetiringBlocks& retiring : retiring_) {
+    snapshot.retiring_blocks.insert(snapshot.retiring_blocks.end(),
+                                    retiring.blocks.begin(),
+                                    retiring.blocks.end());
+  }
+  for (auto slots = free_slots_; !slots.empty(); slots.pop()) {
+    snapshot.free_slots.push_back(slots.top());
+  }
+  for (const Sequence* sequence : waiting_) {
+    snapshot.waiting.push_back(sequence->id);
+  }
+  for (const auto& [id, sequence] : sequences_) {
+    snapshot.sequences.push_back(
+        {.id = id,
+         .running = sequence->running,
+         .slot = sequence->running ? sequence->slot.slot : -1,
+         .num_known = sequence->num_known(),
+         .num_planned = sequence->num_planned,
+         .num_generated = sequence->num_generated(),
+         .num_samples_in_flight = sequence->num_samples_in_flight,
+         .max_new_tokens = sequence->request.max_new_tokens,
+         .blocks = sequence->blocks});
+  }
+  return snapshot;
+}
+
+}  // namespace drover

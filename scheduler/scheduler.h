@@ -82,7 +82,9 @@ class Scheduler {
   using Event = std::pair<RequestId, RequestEvent>;
   std::vector<Event> TakeEvents() { return std::exchange(events_, {}); }
 
-  int num_plans_in_flight() const { return static_cast<int>(in_flight_.size()); }
+  int num_plans_in_flight() const {
+    return static_cast<int>(in_flight_.size());
+  }
   // When the oldest plan in flight was made; InfiniteFuture without one.
   absl::Time oldest_plan_time() const;
   const StepStats& last_step() const { return last_step_; }
@@ -114,28 +116,35 @@ class Scheduler {
     uint64_t step = 0;  // free once this step's result is in
     std::vector<int32_t> blocks;
   };
-  // A plan being made.
-  struct Draft {
-    BatchPlan plan;
-    PlanInFlight record;
-    int32_t budget_left = 0;
+  // What the plan being made has decided for a running sequence.
+  struct Decision {
+    int32_t num_tokens = 0;  // 0: sits out
+    std::vector<int32_t> new_blocks;
   };
 
   // ---- Planning, in this order ----
   void EndExpired(absl::Time now);
-  void ReleaseExhausted();
-  void GrowRunning();
-  void PlanRunning(Draft& draft, absl::Time now);
-  void PlanAdmissions(Draft& draft, absl::Time now);
+  // Decodes: one token each, and a block where one begins.
+  void DecideDecodes();
+  // Prefill with what is left of the budget: first those under way, by arrival,
+  // then new ones from the queue.
+  void DecideChunks();
+  void DecideAdmissions(BatchPlan& plan, absl::Time now);
+  // From decisions to the plan and the record of it.
+  void DescribeWork(BatchPlan& plan, PlanInFlight& record);
 
-  void PlanDecode(Sequence& sequence, Draft& draft);
-  void PlanChunk(Sequence& sequence, int32_t num_tokens, Draft& draft);
-  void Admit(Sequence& sequence, Draft& draft, absl::Time now);
-  bool EnsureBlockForDecode(Sequence& sequence);
+  // Gives a block to each of `growing` (running, by slot), oldest first when
+  // there are too few. Those left without sit this plan out.
+  void GrowByOneBlock(std::vector<Sequence*> growing);
+  void Admit(Sequence& sequence, BatchPlan& plan, absl::Time now);
   void Preempt(Sequence& sequence);
   // The slot is free from the next plan on, the blocks once no plan in flight
   // can touch them.
   void LeaveSlot(Sequence& sequence);
+  Decision& DecisionFor(const Sequence& sequence) {
+    return decisions_[static_cast<size_t>(sequence.slot.slot)];
+  }
+  int32_t BlocksComing() const;
 
   // ---- Committing ----
   absl::Status CommitWork(const PlannedWork& work, const SequenceResult* result,
@@ -154,7 +163,8 @@ class Scheduler {
   }
   Sequence* Find(RequestId id);
   bool IsEos(int32_t id) const;
-  std::vector<Sequence*> RunningSequences() const;
+  // By arrival.
+  std::vector<Sequence*> RunningByAge(bool prefilling) const;
 
   const SchedulerOptions options_;
   const ExecutorInfo executor_;
@@ -169,6 +179,11 @@ class Scheduler {
   BlockAllocator allocator_;
   std::deque<RetiringBlocks> retiring_;
   int32_t num_retiring_blocks_ = 0;
+
+  // While a plan is made: one per slot, and what is left of its tokens.
+  std::vector<Decision> decisions_;
+  int32_t budget_left_ = 0;
+  bool short_of_blocks_ = false;
 
   std::vector<SlotRef> pending_releases_;  // for the next plan
   std::deque<PlanInFlight> in_flight_;

@@ -1,0 +1,53 @@
+#include "scheduler/policy.h"
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+namespace drover {
+namespace {
+
+TEST(PolicyTest, AChunkIsWhatRemainsOrWhatTheBudgetHolds) {
+  EXPECT_EQ(ChunkTokens(/*remaining=*/100, /*budget_left=*/512), 100);
+  EXPECT_EQ(ChunkTokens(/*remaining=*/1000, /*budget_left=*/512), 512);
+  EXPECT_EQ(ChunkTokens(/*remaining=*/10, /*budget_left=*/0), 0);
+  EXPECT_EQ(ChunkTokens(/*remaining=*/10, /*budget_left=*/-3), 0);
+}
+
+struct AdmissionCase {
+  const char* situation;
+  AdmissionView view;
+  bool may;
+};
+
+TEST(PolicyTest, AdmitsOnlyIntoFreeSlotBatchBudgetAndBlocks) {
+  const AdmissionView roomy = {.free_slots = 1,
+                               .running = 3,
+                               .max_batch_size = 4,
+                               .budget_left = 1,
+                               .free_blocks = 5,
+                               .blocks_needed = 5};
+  auto with = [&](auto change) {
+    AdmissionView view = roomy;
+    change(view);
+    return view;
+  };
+  const std::vector<AdmissionCase> cases = {
+      {"just enough of everything", roomy, true},
+      {"no slot", with([](auto& v) { v.free_slots = 0; }), false},
+      {"batch full", with([](auto& v) { v.running = 4; }), false},
+      {"budget spent", with([](auto& v) { v.budget_left = 0; }), false},
+      {"a block short", with([](auto& v) { v.blocks_needed = 6; }), false},
+  };
+  for (const AdmissionCase& c : cases) {
+    EXPECT_EQ(MayAdmit(c.view), c.may) << c.situation;
+  }
+}
+
+TEST(PolicyTest, TheLastToArriveIsPreempted) {
+  EXPECT_EQ(ChooseVictim({3, 9, 4}), 1u);
+  EXPECT_EQ(ChooseVictim({7}), 0u);
+}
+
+}  // namespace
+}  // namespace drover

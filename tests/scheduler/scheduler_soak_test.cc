@@ -1,0 +1,69 @@
+#include <gtest/gtest.h>
+
+#include <map>
+#include <random>
+#include <vector>
+
+#include "tests/scheduler/scheduler_harness.h"
+
+namespace drover {
+namespace {
+
+using ::drover::testing::Continuation;
+using ::drover::testing::HashedToken;
+using ::drover::testing::Outcome;
+using ::drover::testing::SchedulerHarness;
+
+// Random arrivals, stops and cancels against a pool that is always too small.
+// The fake shard refuses any plan that breaks the contract, the harness checks
+// the invariants after every step, and what each request was given must be the
+// beginning of what it would have been given alone.
+class SchedulerSoakTest : public ::testing::TestWithParam<uint32_t> {};
+
+TEST_P(SchedulerSoakTest, EveryRequestIsAnsweredAsIfAlone) {
+  SCOPED_TRACE(::testing::Message() << "seed " << GetParam());
+  std::mt19937 random(GetParam());
+  const auto draw = [&](int low, int high) {
+    return std::uniform_int_distribution<int>(low, high)(random);
+  };
+  SchedulerHarness harness({.num_slots = 6,
+                            .num_blocks = 1 + draw(10, 30),
+                            .max_step_tokens = draw(6, 80),
+                            .max_sequence_length = 160,
+                            .max_plans_in_flight = draw(1, 3)});
+  std::map<RequestId, int> max_new_tokens;
+  for (int step = 0; step < 600; ++step) {
+    if (draw(0, 3) == 0 && step < 500) {
+      const int new_tokens = draw(1, 60);
+      const RequestId id = harness.Add(draw(1, 100), new_tokens);
+      max_new_tokens[id] = new_tokens;
+    }
+    if (draw(0, 40) == 0 && !max_new_tokens.empty()) {
+      const RequestId id = static_cast<RequestId>(
+          draw(1, static_cast<int>(max_new_tokens.size())));
+      draw(0, 1) == 0 ? harness.scheduler().Stop(id)
+                      : harness.scheduler().Cancel(id);
+    }
+    while (harness.Plan() && draw(0, 3) != 0) {
+    }
+    if (harness.scheduler().num_plans_in_flight() > 0) harness.Commit();
+    if (HasFatalFailure()) return;
+  }
+  harness.RunToEnd();
+  for (const auto& [id, limit] : max_new_tokens) {
+    const Outcome& outcome = harness.outcome(id);
+    ASSERT_TRUE(outcome.end) << "request " << id << " was forgotten";
+    EXPECT_EQ(outcome.tokens,
+              Continuation(HashedToken, harness.prompt(id),
+                           static_cast<int>(outcome.tokens.size())));
+    if (outcome.end->cause == EndCause::kMaxTokens) {
+      EXPECT_EQ(outcome.tokens.size(), static_cast<size_t>(limit));
+    }
+  }
+  EXPECT_TRUE(harness.scheduler().Snapshot().sequences.empty());
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, SchedulerSoakTest, ::testing::Range(1u, 41u));
+
+}  // namespace
+}  // namespace drover
