@@ -1,0 +1,136 @@
+#include "sharding/shard_group.h"
+
+#include <fcntl.h>
+#include <grpcpp/create_channel_posix.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "sharding/channel_limits.h"
+
+namespace drover {
+namespace {
+
+// How long a shard may take to finish its step and leave.
+constexpr absl::Duration kPartingTime = absl::Seconds(5);
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ShardGroup>> ShardGroup::Launch(
+    Options options) {
+  std::unique_ptr<ShardGroup> group(new ShardGroup(std::move(options)));
+  DROVER_RETURN_IF_ERROR(group->Connect());
+  return group;
+}
+
+absl::Status ShardGroup::Connect() {
+  int sockets[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) != 0) {
+    return absl::InternalError(
+        absl::StrCat("socketpair: ", std::strerror(errno)));
+  }
+  ChildProcess::Options child = {
+      .program = options_.shard_binary,
+      .args = options_.shard_args,
+      .inherited_fd = sockets[1],
+      .on_line = [this](std::string_view line) { OnLine(line); }};
+  child.args.push_back(
+      absl::StrCat("--router-fd=", ChildProcess::kInheritedFd));
+  absl::StatusOr<std::unique_ptr<ChildProcess>> started =
+      ChildProcess::Start(std::move(child));
+  if (!started.ok()) {
+    close(sockets[0]);
+    return started.status();
+  }
+  child_ = *std::move(started);
+
+  fcntl(sockets[0], F_SETFL, O_NONBLOCK);
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(kMaxShardMessageBytes);
+  arguments.SetMaxSendMessageSize(kMaxShardMessageBytes);
+  client_ = std::make_unique<ShardClient>(
+      grpc::CreateCustomInsecureChannelFromFd("shard", sockets[0], arguments));
+  const absl::StatusOr<ExecutorInfo> info = client_->Connect(
+      options_.version, options_.model_fingerprint, options_.start_timeout);
+  if (absl::IsDeadlineExceeded(info.status())) {
+    child_->Signal(SIGKILL);
+    return absl::UnavailableError(info.status().message());
+  }
+  if (!info.ok()) return CauseOfEnd(info.status());
+  info_ = *info;
+  return absl::OkStatus();
+}
+
+ShardGroup::~ShardGroup() {
+  Stop();
+  client_.reset();
+  child_.reset();
+}
+
+void ShardGroup::Start(ResultCallback on_result) {
+  {
+    absl::MutexLock lock(&mutex_);
+    on_result_ = std::move(on_result);
+  }
+  client_->Start(
+      [this](StepResult result) { Deliver(std::move(result)); },
+      [this](const absl::Status& status) { Deliver(CauseOfEnd(status)); });
+}
+
+void ShardGroup::Submit(BatchPlan plan) { client_->Submit(plan); }
+
+void ShardGroup::Stop() {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (stopped_) return;
+    stopped_ = true;
+    on_result_ = nullptr;
+  }
+  if (client_ != nullptr && client_->Close(kPartingTime)) {
+    child_->WaitForExit(kPartingTime);
+  }
+}
+
+void ShardGroup::Deliver(absl::StatusOr<StepResult> result) {
+  // Under the lock, so that no callback outlives Stop.
+  absl::MutexLock lock(&mutex_);
+  if (on_result_) on_result_(std::move(result));
+}
+
+void ShardGroup::OnLine(std::string_view line) {
+  // "I loading …": what drover-shard logs. Anything else comes from a library
+  // or a crash.
+  const bool ours =
+      line.size() > 2 && line[1] == ' ' &&
+      std::string_view("DIWE").find(line[0]) != std::string_view::npos;
+  const char level = ours ? line[0] : 'W';
+  const std::string_view text = ours ? line.substr(2) : line;
+  if (level == 'E') {
+    absl::MutexLock lock(&mutex_);
+    last_error_line_ = std::string(text);
+  }
+  if (options_.on_log) options_.on_log(level, text);
+}
+
+absl::Status ShardGroup::CauseOfEnd(const absl::Status& status) {
+  const bool exited = child_->WaitForExit(absl::Seconds(2));
+  absl::MutexLock lock(&mutex_);
+  if (!last_error_line_.empty()) {
+    return absl::UnavailableError(last_error_line_);
+  }
+  if (exited && !child_->exited_cleanly()) {
+    return absl::UnavailableError(
+        absl::StrCat("the shard ", child_->Epitaph()));
+  }
+  return absl::UnavailableError(
+      absl::StrCat("the shard's stream ended: ",
+                   status.ok() ? "it left" : std::string(status.message())));
+}
+
+}  // namespace drover

@@ -1,0 +1,79 @@
+#include "sharding/child_process.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace drover {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class ChildProcessTest : public ::testing::Test {
+ protected:
+  std::unique_ptr<ChildProcess> StartShell(const std::string& script,
+                                           int inherited_fd = -1) {
+    auto child = ChildProcess::Start({.program = "/bin/sh",
+                                      .args = {"-c", script},
+                                      .inherited_fd = inherited_fd,
+                                      .on_line = [this](std::string_view line) {
+                                        lines_.emplace_back(line);
+                                      }});
+    EXPECT_TRUE(child.ok()) << child.status();
+    return *std::move(child);
+  }
+
+  // Written by the child's reader, read after WaitForExit.
+  std::vector<std::string> lines_;
+};
+
+TEST_F(ChildProcessTest, DeliversItsLinesAndItsEnd) {
+  auto child = StartShell("echo one; echo two >&2; printf three; exit 3");
+  ASSERT_TRUE(child->WaitForExit(absl::Seconds(30)));
+  EXPECT_THAT(lines_, ElementsAre("one", "two", "three"));
+  EXPECT_EQ(child->Epitaph(), "exited with status 3: three");
+  EXPECT_FALSE(child->exited_cleanly());
+}
+
+TEST_F(ChildProcessTest, NamesTheSignalThatKilledIt) {
+  auto child = StartShell("kill -9 $$");
+  ASSERT_TRUE(child->WaitForExit(absl::Seconds(30)));
+  EXPECT_EQ(child->Epitaph(), "was killed by signal 9 (Killed)");
+}
+
+TEST_F(ChildProcessTest, HandsTheDescriptorOver) {
+  int sockets[2];
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets), 0);
+  auto child = StartShell("echo over there >&3", sockets[1]);
+  std::string received(11, '\0');
+  ASSERT_EQ(recv(sockets[0], received.data(), received.size(), MSG_WAITALL),
+            11);
+  EXPECT_EQ(received, "over there\n");
+  EXPECT_TRUE(child->WaitForExit(absl::Seconds(30)));
+  close(sockets[0]);
+}
+
+TEST_F(ChildProcessTest, DestructionKillsWhatStillRuns) {
+  auto child = StartShell("echo up; exec sleep 1000");
+  const pid_t pid = child->pid();
+  EXPECT_FALSE(child->WaitForExit(absl::ZeroDuration()));
+  child.reset();
+  EXPECT_EQ(kill(pid, 0), -1) << "the process is still there";
+}
+
+TEST_F(ChildProcessTest, AProgramThatIsNotThereIsNamed) {
+  const auto child = ChildProcess::Start({.program = "/no/such/program"});
+  EXPECT_EQ(child.status().code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(child.status().message()),
+              HasSubstr("/no/such/program"));
+}
+
+}  // namespace
+}  // namespace drover

@@ -1,0 +1,51 @@
+// Stands in for drover-shard where a test wants a real process and no model.
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <string>
+
+#include "sharding/shard_service.h"
+#include "tests/testing/fake_executor.h"
+
+int main(int argc, char** argv) {
+  CLI::App app("fake-shard");
+  app.allow_extras();
+  int router_fd = -1;
+  std::string fingerprint, refuse;
+  uint64_t failing_step = 0, crashing_step = 0;
+  bool hang = false;
+  app.add_option("--router-fd", router_fd);
+  app.add_option("--fingerprint", fingerprint);
+  app.add_option("--refuse", refuse, "Say this and exit 1");
+  app.add_option("--failing-step", failing_step);
+  app.add_option("--crashing-step", crashing_step);
+  app.add_flag("--hang", hang, "Never serve");
+  CLI11_PARSE(app, argc, argv);
+  if (!refuse.empty()) {
+    std::fprintf(stderr, "E %s\n", refuse.c_str());
+    return 1;
+  }
+  std::fprintf(stderr, "I loading nothing\n");
+  if (hang) pause();
+
+  drover::testing::FakeExecutor executor(
+      {.model =
+           [&](absl::Span<const int32_t> ids) {
+             if (crashing_step > 0 && ids.size() > crashing_step) {
+               raise(SIGKILL);
+             }
+             return drover::testing::HashedToken(ids);
+           },
+       .failing_step = failing_step,
+       .failure = absl::InternalError("the fake failed")});
+  const absl::Status status =
+      drover::ServeShard(executor, DROVER_VERSION, fingerprint, router_fd);
+  if (!status.ok()) {
+    std::fprintf(stderr, "E %s\n", std::string(status.message()).c_str());
+    return 1;
+  }
+  return 0;
+}

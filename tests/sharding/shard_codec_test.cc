@@ -1,0 +1,86 @@
+#include "sharding/shard_codec.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace drover {
+namespace {
+
+// Through the wire's bytes, so that a field without a number is noticed.
+template <typename Message, typename Struct>
+Struct RoundTrip(const Struct& value) {
+  Message message;
+  ToProto(value, &message);
+  Message parsed;
+  EXPECT_TRUE(parsed.ParseFromString(message.SerializeAsString()));
+  return FromProto(parsed);
+}
+
+TEST(ShardCodecTest, APlanWithEverythingInItSurvives) {
+  const BatchPlan plan = {
+      .step = 9,
+      .releases = {{.slot = 3, .generation = 2}},
+      .admissions = {{.slot = {.slot = 1, .generation = 7},
+                      .token_ids = {1, 5, 6, 900000},
+                      .num_generated = 2,
+                      .sampling = {.greedy = false,
+                                   .temperature = 0.7f,
+                                   .top_k = 50,
+                                   .top_p = 0.9f,
+                                   .typical_p = 0.5f,
+                                   .repetition_penalty = 1.2f,
+                                   .length_penalty =
+                                       LengthPenalty{.start_index = 4,
+                                                     .decay_factor = 1.5f},
+                                   .min_new_tokens = 3,
+                                   .seed = 0xfedcba9876543210u,
+                                   .token_scores = true,
+                                   .top_n = 5,
+                                   .prompt_scores = true,
+                                   .prompt_top_n = 4}}},
+      .work = {
+          {.slot = 1, .num_tokens = 4, .new_blocks = {8, 2}, .sample = false},
+          {.slot = 2, .num_tokens = 0}}};
+  EXPECT_EQ((RoundTrip<shard::BatchPlan>(plan)), plan);
+}
+
+TEST(ShardCodecTest, AResultWithEverythingInItSurvives) {
+  const StepResult result = {
+      .step = 9,
+      .sequences = {{.slot = {.slot = 1, .generation = 7},
+                     .tokens = {{.id = 8,
+                                 .logprob = -1.5f,
+                                 .rank = 2,
+                                 .top = {{.id = 4, .logprob = -0.5f},
+                                         {.id = 8, .logprob = -1.5f}}}},
+                     .prompt_scores = {{.id = 5, .logprob = -2, .rank = 3}}},
+                    {.slot = {.slot = 2, .generation = 1},
+                     .status = SequenceStatus::kNonFiniteLogits}},
+      .forward_time = absl::Microseconds(1234),
+      .total_time = absl::Microseconds(2345)};
+  EXPECT_EQ((RoundTrip<shard::StepResult>(result)), result);
+}
+
+TEST(ShardCodecTest, TheExecutorsLimitsSurvive) {
+  const ExecutorInfo info = {.num_slots = 3,
+                             .num_blocks = 99,
+                             .max_step_tokens = 512,
+                             .max_sequence_length = 2048,
+                             .max_plans_in_flight = 2};
+  EXPECT_EQ((RoundTrip<shard::Ready>(info)), info);
+}
+
+TEST(ShardCodecTest, ADecodeStepOf256SequencesIsAFewHundredBytes) {
+  // Every 16th needs a block; nobody else is named.
+  BatchPlan plan = {.step = 1000};
+  for (int32_t slot = 0; slot < 256; slot += 16) {
+    plan.work.push_back({.slot = slot, .new_blocks = {10000 + slot}});
+  }
+  shard::BatchPlan message;
+  ToProto(plan, &message);
+  EXPECT_LT(message.ByteSizeLong(), 400u);
+}
+
+}  // namespace
+}  // namespace drover

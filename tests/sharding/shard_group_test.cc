@@ -1,0 +1,115 @@
+#include "sharding/shard_group.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/synchronization/notification.h"
+#include "scheduler/engine.h"
+#include "tests/testing/fake_shard.h"
+
+namespace drover {
+namespace {
+
+using ::drover::testing::Continuation;
+using ::drover::testing::HashedToken;
+using ::testing::HasSubstr;
+
+absl::StatusOr<std::unique_ptr<ShardGroup>> Launch(
+    std::vector<std::string> args,
+    absl::Duration start_timeout = absl::Seconds(60)) {
+  args.push_back("--fingerprint=cafe");
+  return ShardGroup::Launch({.shard_binary = FAKE_SHARD_BINARY,
+                             .shard_args = std::move(args),
+                             .model_fingerprint = "cafe",
+                             .start_timeout = start_timeout});
+}
+
+class EndSink final : public RequestSink {
+ public:
+  void OnEvent(RequestEvent event) override {
+    if (auto* token = std::get_if<RequestToken>(&event)) {
+      tokens.push_back(token->score.id);
+    } else if (auto* end = std::get_if<RequestEnded>(&event)) {
+      status = end->status;
+      ended.Notify();
+    }
+  }
+  std::vector<int32_t> tokens;
+  absl::Status status;
+  absl::Notification ended;
+};
+
+TEST(ShardGroupTest, AnEngineRunsOverARealProcess) {
+  auto group = Launch({});
+  ASSERT_TRUE(group.ok()) << group.status();
+  Engine engine({}, **group);
+  engine.Start();
+  auto sink = std::make_shared<EndSink>();
+  ASSERT_TRUE(
+      engine.Submit({.prompt_ids = {4, 5}, .max_new_tokens = 100}, sink).ok());
+  sink->ended.WaitForNotification();
+  EXPECT_EQ(sink->tokens, Continuation(HashedToken, {4, 5}, 100));
+}
+
+TEST(ShardGroupTest, StoppingLeavesNoProcessBehind) {
+  auto group = Launch({});
+  ASSERT_TRUE(group.ok()) << group.status();
+  const pid_t pid = (*group)->shard_pid();
+  EXPECT_EQ(kill(pid, 0), 0);
+  group->reset();
+  EXPECT_EQ(kill(pid, 0), -1);
+}
+
+TEST(ShardGroupTest, AShardThatDiesEndsRequestsWithUnavailable) {
+  auto group = Launch({"--crashing-step=20"});
+  ASSERT_TRUE(group.ok()) << group.status();
+  Engine engine({}, **group);
+  engine.Start();
+  auto sink = std::make_shared<EndSink>();
+  ASSERT_TRUE(
+      engine.Submit({.prompt_ids = {4, 5}, .max_new_tokens = 100}, sink).ok());
+  sink->ended.WaitForNotification();
+  EXPECT_EQ(sink->status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(sink->status.message()),
+              HasSubstr("killed by signal 9"));
+  EXPECT_GE(sink->tokens.size(), 1u);
+}
+
+TEST(ShardGroupTest, AFailedStepEndsRequestsWithItsCause) {
+  auto group = Launch({"--failing-step=3"});
+  ASSERT_TRUE(group.ok()) << group.status();
+  Engine engine({}, **group);
+  engine.Start();
+  auto sink = std::make_shared<EndSink>();
+  ASSERT_TRUE(
+      engine.Submit({.prompt_ids = {4, 5}, .max_new_tokens = 100}, sink).ok());
+  sink->ended.WaitForNotification();
+  EXPECT_EQ(sink->status, absl::UnavailableError("the fake failed"));
+}
+
+TEST(ShardGroupTest, AShardThatRefusesToStartSaysWhy) {
+  const auto group = Launch({"--refuse=no such model: /nowhere"});
+  EXPECT_EQ(group.status(), absl::UnavailableError("no such model: /nowhere"));
+}
+
+TEST(ShardGroupTest, AShardThatNeverBecomesReadyIsGivenUp) {
+  const auto group = Launch({"--hang"}, absl::Milliseconds(200));
+  EXPECT_THAT(std::string(group.status().message()),
+              HasSubstr("not ready after 200ms"));
+}
+
+TEST(ShardGroupTest, AMissingBinaryIsNamed) {
+  const auto group =
+      ShardGroup::Launch({.shard_binary = "/no/such/drover-shard"});
+  EXPECT_EQ(group.status().code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(group.status().message()),
+              HasSubstr("/no/such/drover-shard"));
+}
+
+}  // namespace
+}  // namespace drover
