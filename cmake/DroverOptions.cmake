@@ -34,6 +34,10 @@ if(CCACHE_PROGRAM AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE_PROGRAM})
 endif()
 
+# The system's Python comes first: it is the one that has Debian's packages.
+find_program(DROVER_PYTHON python3 HINTS /usr/bin)
+mark_as_advanced(DROVER_PYTHON)
+
 # drover_compile_options: the warnings and sanitizers of our own targets.
 add_library(drover_compile_options INTERFACE)
 target_include_directories(drover_compile_options INTERFACE
