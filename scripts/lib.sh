@@ -27,13 +27,23 @@ stage() {
 
 # configure_and_build PRESET [TARGET ...]: all of the preset by default.
 configure_and_build() {
+  local preset="$1" log
+  shift
+  log="$(log_file "configure-$preset")"
+  cmake --preset "$preset" -DDROVER_CACHE_DIR="$CACHE_DIR" >"$log" 2>&1 || {
+    tail -n 20 "$log" >&2
+    die "configuring the preset $preset failed" "see $log"
+  }
+  cmake --build "build/$preset" ${1:+--target "$@"}
+}
+
+# run_ctest PRESET [CTEST_OPTION ...]: the preset's tests in random order.
+# Their own output is shown where they fail.
+run_ctest() {
   local preset="$1"
   shift
-  cmake --preset "$preset" -DDROVER_CACHE_DIR="$CACHE_DIR" \
-    >"$(log_file "configure-$preset")" ||
-    die "configuring the preset $preset failed" \
-      "see $(log_file "configure-$preset")"
-  cmake --build "build/$preset" ${1:+--target "$@"}
+  ctest --test-dir "build/$preset" --output-on-failure --schedule-random \
+    --no-tests=error "$@"
 }
 
 # log_file NAME: a file under build/ for output that only failure makes

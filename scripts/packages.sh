@@ -8,6 +8,7 @@ readonly BUILD_PACKAGES=(
   cmake
   g++
   libabsl-dev
+  libcli11-dev
   libgrpc++-dev
   libprotobuf-dev
   libspdlog-dev
