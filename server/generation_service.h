@@ -16,8 +16,8 @@ namespace drover {
 // fmaas.GenerationService over a generator: the whole way of a request from
 // its message to the engine and back. Thread-safe.
 //
-// Destroy it after the grpc::Server that it is registered with; the generator
-// may end before or after it.
+// Destroy it after the grpc::Server that it is registered with has shut down,
+// and before the generator.
 class GenerationService final
     : public fmaas::GenerationService::CallbackService {
  public:

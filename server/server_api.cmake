@@ -1,7 +1,24 @@
-add_library(drover_server_api INTERFACE)
-add_library(drover::server_api ALIAS drover_server_api)
-target_link_libraries(drover_server_api INTERFACE
-  drover::base
-  drover::generation_proto
-  drover::scheduler
-  drover::tokenizer)
+# drover::server_api: see CMakeLists.txt.
+drover_library(server_api
+  SOURCES
+    admission.cc
+    call_preparation.cc
+    continuation.cc
+    emitter.cc
+    generation_service.cc
+    input_preparation.cc
+    parameters.cc
+    response_messages.cc
+    service_options.cc
+    status_conversion.cc
+    stream_call.cc
+    stream_outbox.cc
+    text_assembly.cc
+    token_info.cc
+    tokenize.cc
+    unary_call.cc
+  PUBLIC
+    drover::base
+    drover::generation_proto
+    drover::scheduler
+    drover::tokenizer)

@@ -1,0 +1,31 @@
+#include "server/admission.h"
+
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+
+namespace drover {
+
+absl::StatusOr<Admission::Permits> Admission::Acquire(int num_inputs) {
+  if (num_inputs > max_inputs_) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("Model is overloaded: a call with ", num_inputs,
+                     " inputs can never be served, the limit is ", max_inputs_,
+                     " (max_concurrent_requests)"));
+  }
+  absl::MutexLock lock(&mutex_);
+  if (num_admitted_ + num_inputs > max_inputs_) {
+    return absl::ResourceExhaustedError("Model is overloaded");
+  }
+  num_admitted_ += num_inputs;
+  return Permits(this, num_inputs);
+}
+
+void Admission::Permits::Release() {
+  if (admission_ == nullptr) return;
+  absl::MutexLock lock(&admission_->mutex_);
+  admission_->num_admitted_ -= num_inputs_;
+  DROVER_CHECK(admission_->num_admitted_ >= 0);
+  admission_ = nullptr;
+}
+
+}  // namespace drover

@@ -1,0 +1,86 @@
+#include "server/generation_service.h"
+
+#include <algorithm>
+
+#include "server/status_conversion.h"
+#include "server/stream_call.h"
+#include "server/tokenize.h"
+#include "server/unary_call.h"
+
+namespace drover {
+
+GenerationService::GenerationService(const ServiceOptions& options,
+                                     Generator& generator,
+                                     const Tokenizer& tokenizer,
+                                     RequestObserver& observer,
+                                     const Clock& clock)
+    : options_(options),
+      tokenizer_(tokenizer),
+      observer_(observer),
+      clock_(clock),
+      admission_(options_.max_concurrent_requests),
+      emitter_(options_.num_emitter_threads, generator),
+      context_{.options = options_,
+               .tokenizer = tokenizer_,
+               .observer = observer_,
+               .clock = clock_,
+               .admission = admission_,
+               .seeds = seeds_,
+               .emitter = emitter_} {}
+
+grpc::ServerUnaryReactor* GenerationService::Generate(
+    grpc::CallbackServerContext* context,
+    const fmaas::BatchedGenerationRequest* request,
+    fmaas::BatchedGenerationResponse* response) {
+  if (request->requests().empty()) {
+    // Nothing is asked for, so nothing is checked.
+    observer_.OnCall(CallKind::kBatch, /*num_inputs=*/0);
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    reactor->Finish(grpc::Status::OK);
+    return reactor;
+  }
+  return UnaryCall::Start(context_, *context, *request, *response);
+}
+
+grpc::ServerWriteReactor<fmaas::GenerationResponse>*
+GenerationService::GenerateStream(
+    grpc::CallbackServerContext* context,
+    const fmaas::SingleGenerationRequest* request) {
+  return StreamCall::Start(context_, *context, *request);
+}
+
+grpc::ServerUnaryReactor* GenerationService::Tokenize(
+    grpc::CallbackServerContext* context,
+    const fmaas::BatchedTokenizeRequest* request,
+    fmaas::BatchedTokenizeResponse* response) {
+  const absl::Time begin = clock_.Now();
+  observer_.OnTokenizeCall(request->requests_size());
+  const absl::Status status = TokenizeTexts(*request, tokenizer_, *response);
+  if (status.ok()) {
+    TokenizedCall call = {.num_inputs = request->requests_size()};
+    for (const fmaas::TokenizeResponse& text : response->responses()) {
+      call.token_counts.push_back(static_cast<int32_t>(text.token_count()));
+    }
+    call.duration = clock_.Now() - begin;
+    observer_.OnTokenized(call);
+  }
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(ToGrpcStatus(status));
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* GenerationService::ModelInfo(
+    grpc::CallbackServerContext* context,
+    const fmaas::ModelInfoRequest* /*request*/,
+    fmaas::ModelInfoResponse* response) {
+  response->set_model_kind(fmaas::ModelInfoResponse::DECODER_ONLY);
+  response->set_max_sequence_length(
+      static_cast<uint32_t>(options_.max_sequence_length));
+  response->set_max_new_tokens(static_cast<uint32_t>(
+      std::min(options_.max_new_tokens, options_.max_sequence_length - 1)));
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(grpc::Status::OK);
+  return reactor;
+}
+
+}  // namespace drover

@@ -1,0 +1,24 @@
+#pragma once
+
+#include "base/clock.h"
+#include "model/tokenizer/tokenizer.h"
+#include "server/admission.h"
+#include "server/emitter.h"
+#include "server/request_observer.h"
+#include "server/seed_source.h"
+#include "server/service_options.h"
+
+namespace drover {
+
+// What every call of a service shares. All of it outlives the calls.
+struct ServiceContext {
+  const ServiceOptions& options;
+  const Tokenizer& tokenizer;
+  RequestObserver& observer;
+  const Clock& clock;
+  Admission& admission;
+  SeedSource& seeds;
+  Emitter& emitter;
+};
+
+}  // namespace drover
