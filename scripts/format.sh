@@ -4,7 +4,7 @@
 #
 #   scripts/format.sh [--check]
 
-source "$(dirname "$0")/lib.sh"
+source "$(dirname "$0")/lib.sh" || exit 1
 cd "$DROVER_ROOT"
 
 command -v clang-format-14 >/dev/null ||

@@ -1,9 +1,11 @@
+# shellcheck shell=bash
 # Sourced by the scripts beside it: where things are, and how progress and
 # failure are told.
 
 set -euo pipefail
 
-readonly DROVER_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+DROVER_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+readonly DROVER_ROOT
 readonly CACHE_DIR="${DROVER_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/drover}"
 
 say() { printf '==> %s\n' "$*"; }
@@ -25,15 +27,29 @@ stage() {
   say "$title: done in $((SECONDS - started)) s"
 }
 
+# log_file NAME: a file under build/ for output that only failure makes
+# interesting.
+log_file() {
+  mkdir -p "$DROVER_ROOT/build/logs"
+  printf '%s/build/logs/%s.log' "$DROVER_ROOT" "$1"
+}
+
+# run_logged LOG COMMAND ...: quiet; shows the end of the log on failure.
+run_logged() {
+  local log="$1"
+  shift
+  "$@" >"$log" 2>&1 || {
+    tail -n 20 "$log" >&2
+    die "this failed: $*" "its whole output is in $log"
+  }
+}
+
 # configure_and_build PRESET [TARGET ...]: all of the preset by default.
 configure_and_build() {
-  local preset="$1" log
+  local preset="$1"
   shift
-  log="$(log_file "configure-$preset")"
-  cmake --preset "$preset" -DDROVER_CACHE_DIR="$CACHE_DIR" >"$log" 2>&1 || {
-    tail -n 20 "$log" >&2
-    die "configuring the preset $preset failed" "see $log"
-  }
+  run_logged "$(log_file "configure-$preset")" \
+    cmake --preset "$preset" -DDROVER_CACHE_DIR="$CACHE_DIR"
   cmake --build "build/$preset" ${1:+--target "$@"}
 }
 
@@ -44,11 +60,4 @@ run_ctest() {
   shift
   ctest --test-dir "build/$preset" --output-on-failure --schedule-random \
     --no-tests=error "$@"
-}
-
-# log_file NAME: a file under build/ for output that only failure makes
-# interesting.
-log_file() {
-  mkdir -p "$DROVER_ROOT/build/logs"
-  printf '%s/build/logs/%s.log' "$DROVER_ROOT" "$1"
 }

@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034
 # Sourced by setup.sh: the Debian packages that each purpose needs. The names
 # are the same on Debian 12, Debian 13 and Ubuntu 24.04.
 
@@ -8,6 +9,7 @@ readonly BUILD_PACKAGES=(
   cmake
   g++
   libabsl-dev
+  libcivetweb-dev
   libcli11-dev
   libgrpc++-dev
   libprotobuf-dev
@@ -37,9 +39,10 @@ readonly TEST_PACKAGES=(
   python3-venv
 )
 
-# To check the format; Debian 12 is where this is done.
-readonly FORMAT_PACKAGES=(
+# To check the format of C++ and the scripts; Debian 12 is where this is done.
+readonly LINT_PACKAGES=(
   clang-format-14
+  shellcheck
 )
 
 # To look for mistakes with clang-tidy.

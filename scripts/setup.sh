@@ -6,7 +6,7 @@
 #
 #   build  compiler and libraries, LibTorch, sentencepiece (the default)
 #   test   build, and what the tests need
-#   check  test, and clang-format 14
+#   check  test, clang-format 14 and shellcheck
 #   tidy   check, and clang with clang-tidy
 #
 # Environment:
@@ -15,7 +15,7 @@
 #   DROVER_KEEP_DOWNLOADS  1 keeps the downloaded archives (about 550 MB)
 #   CMAKE_PREFIX_PATH      a LibTorch found here is used instead of PyPI's
 
-source "$(dirname "$0")/lib.sh"
+source "$(dirname "$0")/lib.sh" || exit 1
 source "$DROVER_ROOT/scripts/packages.sh"
 
 readonly PYTHON=/usr/bin/python3 # Debian's, whatever else is in PATH
@@ -49,8 +49,8 @@ read_purpose() {
   case "$1" in
     build) ;;
     test) wanted+=("${TEST_PACKAGES[@]}") ;;
-    check) wanted+=("${TEST_PACKAGES[@]}" "${FORMAT_PACKAGES[@]}") ;;
-    tidy) wanted+=("${TEST_PACKAGES[@]}" "${FORMAT_PACKAGES[@]}"
+    check) wanted+=("${TEST_PACKAGES[@]}" "${LINT_PACKAGES[@]}") ;;
+    tidy) wanted+=("${TEST_PACKAGES[@]}" "${LINT_PACKAGES[@]}"
       "${TIDY_PACKAGES[@]}") ;;
     *) die "no such purpose: $1" "one of: build, test, check, tidy" ;;
   esac
@@ -85,11 +85,9 @@ install_packages() {
   fi
   local log
   log="$(log_file apt)"
-  "${as_root[@]}" apt-get update >"$log" 2>&1 ||
-    { tail -n 5 "$log" >&2; die "apt-get update failed" "see $log"; }
-  "${as_root[@]}" apt-get install -y --no-install-recommends "$@" \
-    >>"$log" 2>&1 ||
-    { tail -n 5 "$log" >&2; die "apt-get install failed" "see $log"; }
+  run_logged "$log" "${as_root[@]}" apt-get update
+  run_logged "$log" "${as_root[@]}" apt-get install -y \
+    --no-install-recommends "$@"
 }
 
 # --- what PyPI publishes -----------------------------------------------------
@@ -193,12 +191,11 @@ build_sentencepiece() {
   downloads="$(downloads_dir)"
   download sentencepiece "$downloads" --no-binary=:all: --no-build-isolation
   tar -xzf "$downloads/sentencepiece-0.2.1.tar.gz" -C "$work_dir"
-  cmake -S "$source" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release \
+  run_logged "$log" cmake -S "$source" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release \
     -DCMAKE_CXX_COMPILER_LAUNCHER=ccache -DSPM_ENABLE_SHARED=OFF \
     -DSPM_PROTOBUF_PROVIDER=package -DSPM_ABSL_PROVIDER=internal \
-    -DSPM_ENABLE_TCMALLOC=OFF >"$log" 2>&1 &&
-    cmake --build "$build" --target sentencepiece-static >>"$log" 2>&1 ||
-    { tail -n 20 "$log" >&2; die "sentencepiece did not build" "see $log"; }
+    -DSPM_ENABLE_TCMALLOC=OFF
+  run_logged "$log" cmake --build "$build" --target sentencepiece-static
   install -D -m 644 "$build/src/libsentencepiece.a" \
     "$tree/lib/libsentencepiece.a"
   install -D -m 644 "$source/src/sentencepiece_processor.h" \

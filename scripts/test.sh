@@ -3,7 +3,7 @@
 #
 #   scripts/test.sh [CTEST_OPTION ...]     for example: -R scheduler
 
-source "$(dirname "$0")/lib.sh"
+source "$(dirname "$0")/lib.sh" || exit 1
 cd "$DROVER_ROOT"
 
 scripts/setup.sh test

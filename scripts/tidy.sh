@@ -3,7 +3,7 @@
 #
 #   scripts/tidy.sh [TARGET ...]     for example: drover_scheduler
 
-source "$(dirname "$0")/lib.sh"
+source "$(dirname "$0")/lib.sh" || exit 1
 cd "$DROVER_ROOT"
 
 scripts/setup.sh tidy
