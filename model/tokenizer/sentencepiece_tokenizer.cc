@@ -1,0 +1,145 @@
+#include "model/tokenizer/sentencepiece_tokenizer.h"
+
+#include <charconv>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_replace.h"
+#include "base/status_macros.h"
+#include "base/strings.h"
+#include "model/tokenizer/utf8_assembler.h"
+
+namespace drover {
+namespace {
+
+using Kind = SentencepieceModel::Kind;
+using ModelPiece = SentencepieceModel::Piece;
+
+// The library counts in 32 bits, and normalisation makes texts longer.
+constexpr size_t kMaxTextBytes = size_t{1} << 28;
+
+// "<0x0A>" -> '\n'. The library has checked the form.
+char ByteOf(std::string_view piece) {
+  unsigned value = 0;
+  std::from_chars(piece.data() + 3, piece.data() + piece.size() - 1, value, 16);
+  return static_cast<char>(value);
+}
+
+std::string BytesOf(const SentencepieceModel& model, int32_t id) {
+  const std::string_view piece = model.Text(id);
+  switch (model.KindOf(id)) {
+    case Kind::kText:
+      return absl::StrReplaceAll(ToAbsl(piece), {{"▁", " "}});
+    case Kind::kByte:
+      return std::string(1, ByteOf(piece));
+    case Kind::kControl:
+    case Kind::kUnknown:
+      return "";
+  }
+  return "";
+}
+
+bool IsContinuation(char byte) { return (byte & 0xC0) == 0x80; }
+
+// The character of `text` (UTF-8) that begins at `begin`; empty at the end.
+ByteRange CharacterAt(std::string_view text, uint32_t begin) {
+  uint32_t end = begin;
+  if (end < text.size()) ++end;
+  while (end < text.size() && IsContinuation(text[end])) ++end;
+  return {begin, end};
+}
+
+absl::Status CheckText(std::string_view text) {
+  if (text.size() > kMaxTextBytes) {
+    return absl::InvalidArgumentError(
+        StrCat("a text of ", text.size(), " bytes, at most ", kMaxTextBytes));
+  }
+  if (!IsValidUtf8(text)) {
+    return absl::InvalidArgumentError("the text is not UTF-8");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> SentencepieceTokenizer::Create(
+    std::string_view serialized, bool prepend_bos) {
+  std::string error;
+  std::unique_ptr<SentencepieceModel> model =
+      SentencepieceModel::Load(serialized, error);
+  if (model == nullptr) {
+    return absl::InvalidArgumentError(StrCat("not a usable sentencepiece model",
+                                             error.empty() ? "" : ": ",
+                                             absl::Utf8SafeCEscape(error)));
+  }
+  return std::unique_ptr<Tokenizer>(
+      new SentencepieceTokenizer(std::move(model), prepend_bos));
+}
+
+SentencepieceTokenizer::SentencepieceTokenizer(
+    std::unique_ptr<SentencepieceModel> model, bool prepend_bos)
+    : model_(std::move(model)) {
+  if (prepend_bos && model_->bos_id() >= 0) bos_id_ = model_->bos_id();
+  const int32_t size = model_->size();
+  bytes_.reserve(static_cast<size_t>(size));
+  for (int32_t id = 0; id < size; ++id) bytes_.push_back(BytesOf(*model_, id));
+}
+
+absl::StatusOr<Encoding> SentencepieceTokenizer::Encode(
+    std::string_view text, bool with_offsets) const {
+  DROVER_RETURN_IF_ERROR(CheckText(text));
+  std::vector<ModelPiece> pieces;
+  std::string error;
+  if (!model_->Encode(text, pieces, error)) {
+    return absl::InternalError(StrCat("sentencepiece: ", error));
+  }
+  Encoding encoding;
+  encoding.ids.reserve(pieces.size() + 1);
+  if (bos_id_) encoding.ids.push_back(*bos_id_);
+  for (const ModelPiece& piece : pieces) encoding.ids.push_back(piece.id);
+  if (with_offsets) {
+    encoding.offsets = RemapOffsets(text, pieces);
+    if (bos_id_) encoding.offsets.insert(encoding.offsets.begin(), ByteRange());
+  }
+  return encoding;
+}
+
+std::vector<ByteRange> SentencepieceTokenizer::RemapOffsets(
+    std::string_view text, const std::vector<ModelPiece>& pieces) const {
+  std::vector<ByteRange> offsets;
+  offsets.reserve(pieces.size());
+  const auto is_byte = [&](size_t i) {
+    return model_->KindOf(pieces[i].id) == Kind::kByte;
+  };
+  for (size_t first = 0; first < pieces.size();) {
+    size_t last = first;
+    if (is_byte(first)) {
+      // The bytes of one character: its lead byte and what continues it.
+      while (last + 1 < pieces.size() && is_byte(last + 1) &&
+             IsContinuation(bytes_[pieces[last + 1].id][0])) {
+        ++last;
+      }
+    }
+    ByteRange range = {pieces[first].begin, pieces[last].end};
+    if (range.begin == range.end) range = CharacterAt(text, range.begin);
+    offsets.insert(offsets.end(), last - first + 1, range);
+    first = last + 1;
+  }
+  return offsets;
+}
+
+std::string SentencepieceTokenizer::Piece(int32_t id) const {
+  return Contains(id) ? std::string(model_->Text(id)) : "";
+}
+
+std::string_view SentencepieceTokenizer::Bytes(int32_t id) const {
+  return Contains(id) ? bytes_[static_cast<size_t>(id)] : std::string_view();
+}
+
+bool SentencepieceTokenizer::IsSpecial(int32_t id) const {
+  if (!Contains(id)) return false;
+  const Kind kind = model_->KindOf(id);
+  return kind == Kind::kControl || kind == Kind::kUnknown;
+}
+
+}  // namespace drover

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "model/tokenizer/sentencepiece_model.h"
+#include "model/tokenizer/tokenizer.h"
+
+namespace drover {
+
+// Llama's first tokenizer: a sentencepiece model with byte fallback. Offsets
+// are those of Hugging Face's tokenizers rather than sentencepiece's own: see
+// RemapOffsets.
+class SentencepieceTokenizer : public Tokenizer {
+ public:
+  // From the content of a tokenizer.model. INVALID_ARGUMENT (without a file
+  // name) if it cannot be used. prepend_bos: if the model has a BOS at all.
+  static absl::StatusOr<std::unique_ptr<Tokenizer>> Create(
+      std::string_view serialized, bool prepend_bos);
+
+  absl::StatusOr<Encoding> Encode(std::string_view text,
+                                  bool with_offsets) const override;
+  std::string Piece(int32_t id) const override;
+  std::string_view Bytes(int32_t id) const override;
+  bool IsSpecial(int32_t id) const override;
+  std::optional<int32_t> bos_id() const override { return bos_id_; }
+  int32_t vocab_size() const override { return std::ssize(bytes_); }
+
+ private:
+  SentencepieceTokenizer(std::unique_ptr<SentencepieceModel> model,
+                         bool prepend_bos);
+
+  bool Contains(int32_t id) const { return id >= 0 && id < vocab_size(); }
+
+  // The pieces' ranges as clients know them:
+  //   - all byte pieces of one character carry the character's whole range
+  //     (sentencepiece gives it to the last one and nothing to the others);
+  //   - a piece without width of its own, such as an artificial leading "▁"
+  //     that merged with nothing, carries the character where it stands.
+  // "é a" -> ▁ (0,2)  <0xC3> (0,2)  <0xA9> (0,2)  ▁a (2,4)
+  std::vector<ByteRange> RemapOffsets(
+      std::string_view text,
+      const std::vector<SentencepieceModel::Piece>& pieces) const;
+
+  const std::unique_ptr<SentencepieceModel> model_;
+  std::optional<int32_t> bos_id_;
+  std::vector<std::string> bytes_;  // by id; empty for special ids
+};
+
+}  // namespace drover
