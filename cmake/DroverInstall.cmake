@@ -1,1 +1,33 @@
-# `cmake --install` gives a tree that runs from anywhere.
+# `cmake --install build/release --prefix DIR` gives a tree that runs from
+# anywhere, also after it is moved:
+#
+#   bin/drover, bin/drover-shard
+#   lib/drover/                    LibTorch and the two libraries of CUDA
+#   share/drover/models/fables-7m  the demo model
+#   share/doc/drover/
+#
+# Debian's libraries (gRPC, protobuf, Abseil, ...) are not copied;
+# scripts/runtime_packages.sh names their packages.
+
+include(GNUInstallDirs)
+
+if(TARGET drover)
+  install(TARGETS drover RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endif()
+
+if(TARGET drover-shard)
+  set_target_properties(drover-shard PROPERTIES
+    INSTALL_RPATH "$ORIGIN/../lib/drover")
+  install(TARGETS drover-shard RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  # libtorch_cpu.so looks for its own neighbours in its folder.
+  install(FILES
+    ${LibTorch_CPU_LIBRARY} ${LibTorch_C10_LIBRARY}
+    ${LibTorch_EXTRA_LIBRARIES}
+    DESTINATION lib/drover)
+endif()
+
+install(DIRECTORY models/fables-7m
+  DESTINATION ${CMAKE_INSTALL_DATADIR}/drover/models)
+install(FILES README.md CHANGELOG.md
+  DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(DIRECTORY docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR})

@@ -49,6 +49,8 @@ target_compile_options(drover_compile_options INTERFACE
   -Woverloaded-virtual
   $<$<BOOL:${DROVER_WERROR}>:-Werror>
   $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety>)
+target_link_options(drover_compile_options INTERFACE
+  $<$<CONFIG:Release>:LINKER:--strip-all>)
 target_compile_definitions(drover_compile_options INTERFACE
   DROVER_VERSION="${PROJECT_VERSION}")
 if(DROVER_SANITIZE)
