@@ -1,11 +1,25 @@
 # What links LibTorch. `model_executor` is the one door at which its exceptions
-# end.
+# end; its header is free of LibTorch.
 drover_library(model
   SOURCES
-    model_stub.cc
+    batch_tensors.cc
+    executor_plan.cc
+    kv_cache.cc
+    layers/attention.cc
+    layers/linear.cc
+    layers/mlp.cc
+    layers/rms_norm.cc
+    layers/rotary_embedding.cc
+    llama.cc
+    model_executor.cc
+    slot_table.cc
+    step_runner.cc
+    weight_source.cc
+    weights.cc
   PUBLIC
     drover::model_files
     drover::sampler
     drover::scheduler
   PRIVATE
+    drover::kernels
     LibTorch::cpu)
