@@ -1,0 +1,169 @@
+"""Start, health, metrics, overload, death and drain of the real processes."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+import unittest
+
+import grpc
+
+from drover_server import BIN, MODEL, Server, pb
+
+
+def run(*args, **kwargs):
+    return subprocess.run([str(BIN / "drover"), *args],
+                          capture_output=True,
+                          text=True,
+                          timeout=60,
+                          **kwargs)
+
+
+def is_running(pid):
+    try:
+        stat = open(f"/proc/{pid}/stat").read()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rsplit(")", 1)[1].split()[0] != "Z"
+
+
+class LifecycleTest(unittest.TestCase):
+
+    def test_health_metrics_and_reflection_are_there(self):
+        with Server() as server:
+            for path in ("/health", "/health/live", "/health/ready"):
+                self.assertEqual(server.http(path)[0], 200, path)
+            server.generate("Once upon a time", "The king",
+                            stopping={"max_new_tokens": 5})
+            list(server.stream("Once", stopping={"max_new_tokens": 5}))
+            status, text = server.http("/metrics")
+            self.assertEqual(status, 200)
+
+            def value(name):
+                found = re.search(rf"^{re.escape(name)} (\S+)$", text,
+                                  re.MULTILINE)
+                self.assertIsNotNone(found, f"{name} is not in\n{text}")
+                return float(found.group(1))
+
+            self.assertEqual(value('tgi_request_count{kind="batch"}'), 1)
+            self.assertEqual(value('tgi_request_count{kind="stream"}'), 1)
+            self.assertEqual(value("tgi_request_input_count_total"), 3)
+            self.assertEqual(value("tgi_request_generated_tokens_sum"), 15)
+            self.assertEqual(value("tgi_time_to_first_token_duration_count"),
+                             3)
+            self.assertEqual(server.http("/nothing")[0], 404)
+
+    def test_no_prompt_text_is_logged(self):
+        with Server("--log-format", "json") as server:
+            server.generate("A confidential dragon",
+                            stopping={"max_new_tokens": 3})
+            self.assertEqual(server.stop(), 0)
+            self.assertNotIn("dragon", server.log())
+            self.assertIn("MAX_TOKENS", server.log())
+
+    def test_overload_is_refused_while_the_rest_answers(self):
+        with Server("--max-concurrent-requests", "1") as server:
+            stream = server.stream("Once upon a time",
+                                   stopping={
+                                       "max_new_tokens": 1000,
+                                       "min_new_tokens": 1000
+                                   })
+            next(stream)
+            with self.assertRaises(grpc.RpcError) as raised:
+                server.generate("The king")
+            self.assertEqual(raised.exception.code(),
+                             grpc.StatusCode.RESOURCE_EXHAUSTED)
+            self.assertEqual(raised.exception.details(),
+                             "Model is overloaded")
+            server.stub.ModelInfo(pb.ModelInfoRequest())
+            self.assertEqual(server.http("/health/ready")[0], 200)
+            stream.cancel()
+
+    def test_a_dead_shard_ends_streams_with_unavailable(self):
+        with Server() as server:
+            stream = server.stream("Once upon a time",
+                                   stopping={
+                                       "max_new_tokens": 1000,
+                                       "min_new_tokens": 1000
+                                   })
+            next(stream)
+            next(stream)
+            os.kill(server.shard_pid(), signal.SIGKILL)
+            with self.assertRaises(grpc.RpcError) as raised:
+                list(stream)
+            self.assertEqual(raised.exception.code(),
+                             grpc.StatusCode.UNAVAILABLE)
+            self.assertNotEqual(server.process.wait(timeout=60), 0)
+            self.assertIn("killed by signal 9", server.log())
+
+    def test_the_shard_goes_when_the_router_is_killed(self):
+        with Server() as server:
+            shard = server.shard_pid()
+            server.stop(signal.SIGKILL)
+            deadline = time.monotonic() + 30
+            while is_running(shard):
+                self.assertLess(time.monotonic(), deadline,
+                                "the shard outlived its router")
+
+    def test_sigterm_when_idle_exits_zero_soon(self):
+        with Server() as server:
+            begin = time.monotonic()
+            self.assertEqual(server.stop(), 0)
+            self.assertLess(time.monotonic() - begin, 8)
+
+    def test_sigterm_when_busy_lets_the_stream_finish(self):
+        with Server() as server:
+            stream = server.stream("Once upon a time",
+                                   stopping={
+                                       "max_new_tokens": 300,
+                                       "min_new_tokens": 300
+                                   })
+            next(stream)
+            server.process.send_signal(signal.SIGTERM)
+            messages = list(stream)
+            self.assertEqual(messages[-1].generated_token_count, 300)
+            self.assertEqual(messages[-1].stop_reason, pb.MAX_TOKENS)
+            self.assertEqual(server.process.wait(timeout=60), 0)
+
+    def test_start_up_faults_are_one_line_and_a_status(self):
+        with Server() as server:
+            taken = str(server.ports["grpc_port"])
+            rows = [
+                (["--model", "/no/such/model"], "/no/such/model"),
+                (["--model", str(MODEL), "--grpc-port", taken, "--host",
+                  "127.0.0.1"], taken),
+                (["--model", str(MODEL), "--grpc-port", "0",
+                  "--shard-binary", "/no/such/shard"], "/no/such/shard"),
+                (["--model", str(MODEL), "--grpc-port", "0",
+                  "--kv-cache-bytes", "1"], "kv"),
+                (["--model", str(MODEL), "--dtype", "int3"], "int3"),
+                (["--modle", str(MODEL)], "--modle"),
+            ]
+            for flags, word in rows:
+                with self.subTest(word):
+                    ended = run("serve", "--port", "0", "--log-level", "error",
+                                *flags)
+                    self.assertNotEqual(ended.returncode, 0)
+                    said = (ended.stdout + ended.stderr).strip()
+                    self.assertIn(word, said)
+                    self.assertEqual(len(said.splitlines()), 1, said)
+
+    def test_the_client_streams_a_story(self):
+        with Server() as server:
+            address = f"127.0.0.1:{server.ports['grpc_port']}"
+            (answer,) = server.generate("Once upon a time",
+                                        stopping={"max_new_tokens": 20})
+            for arguments, text in ((["Once upon a time"], None),
+                                    ([], "Once upon a time")):
+                ended = run("generate", "--address", address,
+                            "--max-new-tokens", "20", *arguments, input=text)
+                self.assertEqual(ended.returncode, 0, ended.stderr)
+                self.assertIn(answer.text, ended.stdout)
+            tokens = run("tokenize", "--address", address, "The king")
+            self.assertIn("▁The", tokens.stdout)
+            self.assertIn("2048", run("info", "--address", address).stdout)
+
+
+if __name__ == "__main__":
+    unittest.main()
