@@ -435,6 +435,7 @@ void Scheduler::RecordStats(const PlanInFlight& plan, const StepResult& result,
   last_step_.step = plan.step;
   last_step_.step_time = now - plan.planned_at;
   last_step_.forward_time = result.forward_time;
+  last_step_.sampling_time = result.total_time - result.forward_time;
   last_step_.num_running = num_running_;
   last_step_.num_waiting = static_cast<int32_t>(waiting_.size());
   for (const Slot& slot : slots_) {

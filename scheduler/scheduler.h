@@ -38,8 +38,9 @@ struct StepStats {
   int32_t num_prefill_sequences = 0;
   int32_t num_decode_sequences = 0;  // each one token
   int32_t num_admitted = 0;
-  absl::Duration step_time;     // submitted to result
-  absl::Duration forward_time;  // as the executor measured it
+  absl::Duration step_time;      // submitted to result
+  absl::Duration forward_time;   // as the executor measured it
+  absl::Duration sampling_time;  // likewise: what followed the forward
   int32_t num_running = 0;
   int32_t num_waiting = 0;
   int64_t num_running_tokens = 0;    // with KV
