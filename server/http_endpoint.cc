@@ -1,0 +1,130 @@
+#include "server/http_endpoint.h"
+
+#include <array>
+#include <utility>
+
+#include "base/status_macros.h"
+#include "base/strings.h"
+#include "civetweb.h"
+#include "server/listen_address.h"
+
+namespace drover {
+namespace {
+
+// Threads that answer; each holds one connection. Probes and a scraper or two.
+constexpr char kNumThreads[] = "4";
+constexpr char kRequestTimeoutMillis[] = "10000";
+
+std::string_view ReasonPhrase(int status) {
+  switch (status) {
+    case 200:
+      return "OK";
+    case 404:
+      return "Not Found";
+    case 405:
+      return "Method Not Allowed";
+    default:
+      return "Service Unavailable";
+  }
+}
+
+HttpResponse ProbeResponse(bool good, std::string_view why_not) {
+  if (good) return HttpResponse{.status = 200};
+  return HttpResponse{.status = 503,
+                      .content_type = "application/json",
+                      .body = StrCat("{\"error\":\"", why_not, "\"}")};
+}
+
+std::string SerializeResponse(const HttpResponse& response, bool with_body) {
+  std::string text =
+      StrCat("HTTP/1.1 ", response.status, " ", ReasonPhrase(response.status),
+             "\r\nContent-Length: ", response.body.size(),
+             "\r\nConnection: close\r\n");
+  if (!response.content_type.empty()) {
+    text += StrCat("Content-Type: ", response.content_type, "\r\n");
+  }
+  if (response.allow_header) text += "Allow: GET, HEAD\r\n";
+  text += "Cache-Control: no-store\r\n\r\n";
+  if (with_body) text += response.body;
+  return text;
+}
+
+// civetweb's callback for every request; non-zero: answered.
+int OnRequest(mg_connection* connection) {
+  const mg_request_info* info = mg_get_request_info(connection);
+  const auto* endpoint = static_cast<const HttpEndpoint*>(info->user_data);
+  const std::string_view method = info->request_method;
+  const HttpResponse response = endpoint->Respond(method, info->local_uri);
+  const std::string text = SerializeResponse(response, method != "HEAD");
+  mg_write(connection, text.data(), text.size());
+  return response.status;
+}
+
+// civetweb would write its own complaints to stderr, where our log lines are.
+int OnLogMessage(const mg_connection*, const char*) { return 1; }
+
+}  // namespace
+
+HttpEndpoint::HttpEndpoint(const Health& health, RenderMetrics render_metrics)
+    : health_(health), render_metrics_(std::move(render_metrics)) {}
+
+HttpEndpoint::~HttpEndpoint() {
+  if (server_ != nullptr) mg_stop(server_);
+}
+
+absl::StatusOr<std::unique_ptr<HttpEndpoint>> HttpEndpoint::Start(
+    const Options& options, const Health& health,
+    RenderMetrics render_metrics) {
+  DROVER_RETURN_IF_ERROR(CheckCanListen("--port", options.host, options.port));
+  std::unique_ptr<HttpEndpoint> endpoint(
+      new HttpEndpoint(health, std::move(render_metrics)));
+  DROVER_RETURN_IF_ERROR(endpoint->Listen(options));
+  return endpoint;
+}
+
+absl::Status HttpEndpoint::Listen(const Options& options) {
+  const std::string address = JoinHostPort(options.host, options.port);
+  const char* settings[] = {
+      "listening_ports",    address.c_str(),       "num_threads", kNumThreads,
+      "request_timeout_ms", kRequestTimeoutMillis, nullptr};
+  mg_callbacks callbacks = {};
+  callbacks.begin_request = OnRequest;
+  callbacks.log_message = OnLogMessage;
+  mg_init_data init = {&callbacks, this, settings};
+  std::array<char, 256> error_text = {};
+  mg_error_data error = {nullptr, error_text.data(), error_text.size()};
+  server_ = mg_start2(&init, &error);
+  if (server_ == nullptr) {
+    return absl::UnavailableError(
+        StrCat("cannot serve HTTP on ", address, ": ", error_text.data()));
+  }
+  mg_server_port listening = {};
+  if (mg_get_server_ports(server_, 1, &listening) != 1) {
+    return absl::InternalError(StrCat("HTTP on ", address, " listens nowhere"));
+  }
+  port_ = listening.port;
+  return absl::OkStatus();
+}
+
+HttpResponse HttpEndpoint::Respond(std::string_view method,
+                                   std::string_view path) const {
+  const bool is_ready_probe = path == "/health" || path == "/health/ready";
+  const bool is_live_probe = path == "/health/live";
+  const bool is_metrics = path == "/metrics";
+  if (!is_ready_probe && !is_live_probe && !is_metrics) {
+    return HttpResponse{.status = 404};
+  }
+  if (method != "GET" && method != "HEAD") {
+    return HttpResponse{.status = 405, .allow_header = true};
+  }
+  if (is_live_probe) {
+    return ProbeResponse(health_.IsLive(), health_.Describe());
+  }
+  if (is_ready_probe) {
+    return ProbeResponse(health_.IsReady(), health_.Describe());
+  }
+  return HttpResponse{.content_type = "text/plain; version=0.0.4",
+                      .body = render_metrics_()};
+}
+
+}  // namespace drover

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "prometheus/registry.h"
+#include "scheduler/scheduler.h"
+#include "server/request_observer.h"
+
+namespace drover {
+
+// The Prometheus registry of one server and everything in it: TGIS's metrics
+// under their own names, labels and buckets, and a few that TGIS lacks. Every
+// series exists from the start, at zero. What TGIS counts and this scheduler
+// never does (queue jumps, padding limits) stays at zero. Thread-safe.
+class Metrics final : public RequestObserver {
+ public:
+  // They set the upper ends of the buckets.
+  struct Options {
+    int32_t max_sequence_length = 2048;
+    int32_t max_new_tokens = 1024;
+    int32_t max_batch_size = 64;
+  };
+
+  explicit Metrics(const Options& options);
+  ~Metrics() override;
+
+  // Prometheus's text format.
+  std::string Render() const;
+
+  // After each step, on the engine's thread.
+  void OnStep(const StepStats& stats);
+  // The executor is gone.
+  void OnExecutorLost();
+
+  void OnCall(CallKind kind, int num_inputs) override;
+  void OnEncoded(int32_t raw_input_token_count) override;
+  void OnValidated(const std::vector<ValidatedInput>& inputs,
+                   absl::Duration duration) override;
+  void OnFailed(const FailedRequest& failed) override;
+  void OnFinished(const FinishedRequest& finished) override;
+  void OnTokenizeCall(int num_inputs) override;
+  void OnTokenized(const TokenizedCall& call) override;
+
+ private:
+  struct RequestFamilies;
+  struct TokenizeFamilies;
+  struct StepFamilies;
+
+  prometheus::Registry registry_;
+  std::unique_ptr<RequestFamilies> requests_;
+  std::unique_ptr<TokenizeFamilies> tokenize_;
+  std::unique_ptr<StepFamilies> steps_;
+};
+
+}  // namespace drover

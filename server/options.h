@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "server/service_options.h"
+
+namespace drover {
+
+// What `drover serve` was told, before anything is read or started. Each field
+// is a flag, and an environment variable of the same name in upper case.
+struct ServeOptions {
+  // ---- The model ----
+  std::string model;  // folder; may be empty with model_config
+  std::string dtype;  // float32 or bfloat16; empty: the model's own
+  std::string load_format = "safetensors";  // or dummy: random weights
+  std::string model_config;  // a shape by name, for dummy weights
+
+  // ---- Limits; 0: chosen from the model and the machine ----
+  int32_t max_sequence_length = 0;
+  int32_t max_new_tokens = 1024;
+  int32_t max_batch_size = 64;
+  int32_t max_concurrent_requests = 512;
+  int32_t max_step_tokens = 512;
+  int64_t kv_cache_bytes = 0;
+  int32_t threads = 0;  // of the shard
+  int32_t emitter_threads = 1;
+  int64_t max_pending_stream_bytes = 1 << 20;
+  int64_t max_message_bytes = 4 << 20;    // of a request
+  int64_t max_metadata_bytes = 16 << 10;  // of a request's headers
+
+  // ---- Behaviour ----
+  bool default_include_stop_seqs = true;
+  bool output_special_tokens = false;
+
+  // ---- The process ----
+  std::string host = "0.0.0.0";
+  int32_t grpc_port = 8033;  // 0: any free one
+  int32_t port = 3000;       // HTTP; 0: any free one
+  std::string shard_binary;  // empty: drover-shard beside this program
+  int32_t shard_start_timeout_seconds = 600;
+  int32_t max_drain_seconds = 90;
+  std::string log_format = "text";
+  std::string log_level = "info";
+  // Written once ready: a JSON line with pid and ports. Empty: none.
+  std::string ready_file;
+  // Receives the cause of a failure. Empty: none.
+  std::string termination_log = "/dev/termination-log";
+
+  // INVALID_ARGUMENT names the flag, its value and what would be right.
+  absl::Status Validate() const;
+};
+
+}  // namespace drover

@@ -1,0 +1,72 @@
+#include "server/router.h"
+
+#include <utility>
+
+#include "base/status_macros.h"
+
+namespace drover {
+namespace {
+
+// A step that takes longer than this has hung. The longest honest one is a
+// full prefill chunk of a large model on few CPUs.
+constexpr absl::Duration kStepPatience = absl::Seconds(60);
+
+Engine::Options MakeEngineOptions(const Router::Options& options,
+                                  Metrics& metrics) {
+  return Engine::Options{
+      .scheduler = options.scheduler,
+      .on_step = [&metrics](const StepStats& stats) { metrics.OnStep(stats); },
+      .on_executor_lost =
+          [&metrics,
+           tell = options.on_executor_lost](const absl::Status& status) {
+            metrics.OnExecutorLost();
+            if (tell) tell(status);
+          }};
+}
+
+absl::Status ShuttingDown() {
+  return absl::UnavailableError("the server is shutting down");
+}
+
+}  // namespace
+
+absl::StatusOr<RequestId> Router::Gate::Submit(
+    Request request, std::shared_ptr<RequestSink> sink) {
+  if (closed_.load()) return ShuttingDown();
+  return engine_.Submit(std::move(request), std::move(sink));
+}
+
+Router::Router(const Options& options, Executor& executor,
+               const Tokenizer& tokenizer, Metrics& metrics,
+               RequestObserver& observer)
+    : engine_(MakeEngineOptions(options, metrics), executor),
+      service_(options.service, gate_, tokenizer, observer) {}
+
+absl::StatusOr<std::unique_ptr<Router>> Router::Start(
+    const Options& options, Executor& executor, const Tokenizer& tokenizer,
+    Metrics& metrics, RequestObserver& observer) {
+  DROVER_RETURN_IF_ERROR(options.service.Validate());
+  std::unique_ptr<Router> router(
+      new Router(options, executor, tokenizer, metrics, observer));
+  router->engine_.Start();
+  DROVER_ASSIGN_OR_RETURN(router->front_,
+                          GrpcFront::Start(options.front, router->service_));
+  router->front_->SetServing(true);
+  return router;
+}
+
+Router::~Router() = default;
+
+bool Router::IsLive() const { return engine_.IsLive(kStepPatience); }
+
+void Router::StopAdmitting() {
+  front_->SetServing(false);
+  gate_.Close();
+}
+
+void Router::EndOpenRequests() {
+  StopAdmitting();
+  engine_.Shutdown(ShuttingDown());
+}
+
+}  // namespace drover

@@ -1,0 +1,120 @@
+#include "server/served_model.h"
+
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "base/status_macros.h"
+#include "base/strings.h"
+
+namespace drover {
+namespace {
+
+absl::Status CheckFolder(const std::string& path) {
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) return absl::OkStatus();
+  return absl::NotFoundError(
+      StrCat("--model ", path,
+             ": no such folder; expected one with config.json, safetensors and "
+             "tokenizer.model"));
+}
+
+std::string LastComponent(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::path whole =
+      std::filesystem::weakly_canonical(path, error);
+  return error ? path : whole.filename().string();
+}
+
+bool IsDummy(const ServeOptions& options) {
+  return options.load_format == "dummy";
+}
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizerFor(
+    const ServeOptions& options, const ModelConfig& config) {
+  const auto vocab_size = static_cast<int32_t>(config.vocab_size);
+  if (options.model.empty()) return MakeSyntheticTokenizer(vocab_size);
+  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer =
+      LoadTokenizer(options.model);
+  if (absl::IsNotFound(tokenizer.status()) && IsDummy(options)) {
+    return MakeSyntheticTokenizer(vocab_size);
+  }
+  if (!tokenizer.ok()) return tokenizer.status();
+  // The other way round is common: embeddings padded to a round size.
+  if ((*tokenizer)->vocab_size() > vocab_size) {
+    return absl::InvalidArgumentError(
+        StrCat("--model ", options.model, ": the tokenizer has ",
+               (*tokenizer)->vocab_size(), " ids, the model only ", vocab_size,
+               " (vocab_size in config.json)"));
+  }
+  return tokenizer;
+}
+
+}  // namespace
+
+absl::StatusOr<ServedModel> LoadServedModel(const ServeOptions& options) {
+  ServedModel model;
+  if (options.model.empty()) {
+    DROVER_ASSIGN_OR_RETURN(model.config,
+                            NamedModelConfig(options.model_config));
+    model.name = options.model_config;
+  } else {
+    DROVER_RETURN_IF_ERROR(CheckFolder(options.model));
+    DROVER_ASSIGN_OR_RETURN(model.config, LoadModelConfig(options.model));
+    model.name = LastComponent(options.model);
+  }
+  if (IsDummy(options)) {
+    model.fingerprint = ModelFingerprint(model.config);
+  } else {
+    DROVER_ASSIGN_OR_RETURN(model.fingerprint, ModelFingerprint(options.model));
+  }
+  DROVER_RETURN_IF_ERROR(CheckAgainstModel(options, model.config));
+  DROVER_ASSIGN_OR_RETURN(model.tokenizer,
+                          LoadTokenizerFor(options, model.config));
+  return model;
+}
+
+absl::Status CheckAgainstModel(const ServeOptions& options,
+                               const ModelConfig& config) {
+  if (options.max_sequence_length <= config.max_position_embeddings) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      StrCat("--max-sequence-length ", options.max_sequence_length,
+             ": the model's context is ", config.max_position_embeddings,
+             " (max_position_embeddings in config.json)"));
+}
+
+std::vector<std::string> ShardArgs(const ServeOptions& options) {
+  std::vector<std::string> args = {
+      StrCat("--kv-cache-bytes=", options.kv_cache_bytes),
+      StrCat("--num-slots=", options.max_batch_size),
+      StrCat("--max-step-tokens=", options.max_step_tokens),
+      StrCat("--max-sequence-length=", options.max_sequence_length),
+      StrCat("--threads=", options.threads),
+      StrCat("--load-format=", options.load_format),
+      StrCat("--log-level=", options.log_level),
+  };
+  const auto add_if_set = [&args](const char* flag, const std::string& value) {
+    if (!value.empty()) args.push_back(StrCat(flag, "=", value));
+  };
+  add_if_set("--model", options.model);
+  add_if_set("--model-config", options.model_config);
+  add_if_set("--dtype", options.dtype);
+  return args;
+}
+
+ServiceOptions MakeServiceOptions(const ServeOptions& options,
+                                  const ExecutorInfo& executor) {
+  return ServiceOptions{
+      .max_sequence_length = executor.max_sequence_length,
+      .max_new_tokens = options.max_new_tokens,
+      .max_concurrent_requests = options.max_concurrent_requests,
+      .max_pending_stream_bytes = options.max_pending_stream_bytes,
+      .num_emitter_threads = options.emitter_threads,
+      .default_include_stop_sequences = options.default_include_stop_seqs,
+      .output_special_tokens = options.output_special_tokens,
+  };
+}
+
+}  // namespace drover
