@@ -7,6 +7,7 @@
 #include "absl/strings/str_replace.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "model/tokenizer/charsmap.h"
 #include "model/tokenizer/utf8_assembler.h"
 
 namespace drover {
@@ -60,18 +61,45 @@ absl::Status CheckText(std::string_view text) {
   return absl::OkStatus();
 }
 
+absl::Status UnusableError(std::string_view why) {
+  return absl::InvalidArgumentError(StrCat("not a usable sentencepiece model",
+                                           why.empty() ? "" : ": ",
+                                           absl::Utf8SafeCEscape(ToAbsl(why))));
+}
+
+// Before the library sees the model: see charsmap.h.
+absl::Status CheckCharsmaps(std::string_view serialized) {
+  const auto charsmaps = FindCharsmaps(serialized);
+  if (!charsmaps) return UnusableError("malformed protobuf");
+  for (const std::string_view charsmap : *charsmaps) {
+    if (!IsSoundCharsmap(charsmap)) {
+      return UnusableError("precompiled_charsmap is malformed");
+    }
+  }
+  return absl::OkStatus();
+}
+
+// The library takes pieces as they are; the API's strings must be UTF-8.
+absl::Status CheckPieces(const SentencepieceModel& model) {
+  for (int32_t id = 0; id < model.size(); ++id) {
+    if (!IsValidUtf8(model.Text(id))) {
+      return absl::InvalidArgumentError(StrCat(
+          "not a usable sentencepiece model: piece ", id, " is not UTF-8"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> SentencepieceTokenizer::Create(
     std::string_view serialized, bool prepend_bos) {
+  DROVER_RETURN_IF_ERROR(CheckCharsmaps(serialized));
   std::string error;
   std::unique_ptr<SentencepieceModel> model =
       SentencepieceModel::Load(serialized, error);
-  if (model == nullptr) {
-    return absl::InvalidArgumentError(StrCat("not a usable sentencepiece model",
-                                             error.empty() ? "" : ": ",
-                                             absl::Utf8SafeCEscape(error)));
-  }
+  if (model == nullptr) return UnusableError(error);
+  DROVER_RETURN_IF_ERROR(CheckPieces(*model));
   return std::unique_ptr<Tokenizer>(
       new SentencepieceTokenizer(std::move(model), prepend_bos));
 }

@@ -14,6 +14,7 @@
 #include "model/tokenizer/utf8_assembler.h"
 #include "nlohmann/json.hpp"
 #include "tests/testing/status_matchers.h"
+#include "tests/tokenizer/model_builder.h"
 
 namespace drover {
 namespace {
@@ -184,6 +185,31 @@ TEST(SentencepieceTokenizerTest, UnknownIdsAreEmpty) {
     EXPECT_EQ(FablesTokenizer().Bytes(id), "");
     EXPECT_FALSE(FablesTokenizer().IsSpecial(id));
   }
+}
+
+TEST(SentencepieceTokenizerTest, ModelsWithoutBosOrByteFallbackWork) {
+  const auto tokenizer =
+      SentencepieceTokenizer::Create(ModelBytes({{"<unk>", kUnk},
+                                                 {"▁", kNormal},
+                                                 {"fox", kNormal},
+                                                 {"f", kNormal},
+                                                 {"o", kNormal},
+                                                 {"x", kNormal},
+                                                 {"fo", kNormal}}),
+                                     /*prepend_bos=*/true);
+  ASSERT_THAT(tokenizer, IsOk());
+  EXPECT_EQ((*tokenizer)->bos_id(), std::nullopt);
+  const auto encoding = (*tokenizer)->Encode("foxé", true);
+  EXPECT_THAT(encoding->ids, ElementsAre(1, 2, 0));
+  EXPECT_THAT(encoding->offsets,
+              ElementsAre(ByteRange{0, 1}, ByteRange{0, 3}, ByteRange{3, 5}));
+}
+
+TEST(SentencepieceTokenizerTest, PiecesThatAreNotUtf8AreRefused) {
+  EXPECT_THAT(SentencepieceTokenizer::Create(
+                  ModelBytes({{"<unk>", kUnk}, {"a\xFF", kNormal}}), true),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("piece 1 is not UTF-8")));
 }
 
 TEST(SentencepieceTokenizerTest, WhatIsNotUtf8IsRefused) {
