@@ -2,8 +2,12 @@
 // (32 heads, 4 key-value heads of 64, intermediate 5632) and of Llama-2-7B
 // (32 heads of 128, no groups), in bfloat16.
 
+#include <sys/mman.h>
+
+#include <algorithm>
 #include <cstdint>
-#include <cstring>
+#include <cstdlib>
+#include <memory>
 #include <random>
 #include <string>
 #include <vector>
@@ -20,6 +24,25 @@ std::vector<BFloat16> RandomArray(int64_t size) {
   std::vector<BFloat16> values(size);
   for (BFloat16& value : values) value = ToBFloat16(uniform(generator));
   return values;
+}
+
+struct Free {
+  void operator()(BFloat16* memory) const { std::free(memory); }
+};
+using CacheMemory = std::unique_ptr<BFloat16[], Free>;
+
+// Memory on huge pages, as the KV cache should be: with small ones each block
+// costs a walk of the page table.
+CacheMemory RandomCache(int64_t size) {
+  constexpr int64_t kHugePage = 2 << 20;
+  const int64_t bytes =
+      (size * sizeof(BFloat16) + kHugePage - 1) / kHugePage * kHugePage;
+  void* memory = std::aligned_alloc(kHugePage, bytes);
+  madvise(memory, bytes, MADV_HUGEPAGE);
+  CacheMemory cache(static_cast<BFloat16*>(memory));
+  const std::vector<BFloat16> pattern = RandomArray(1 << 16);
+  for (int64_t i = 0; i < size; ++i) cache[i] = pattern[i % pattern.size()];
+  return cache;
 }
 
 // What one can hope for: the sum of an array, read by all threads.
@@ -57,9 +80,9 @@ void BM_PagedAttention(benchmark::State& state) {
   const int64_t layer_size = int64_t{num_seqs} * blocks_per_seq *
                              heads.num_kv_heads * kKvBlockSize * heads.head_dim;
   const int64_t num_layers =
-      std::max<int64_t>(1, (int64_t{128} << 20) / (layer_size * 4));
-  const std::vector<BFloat16> k_cache = RandomArray(num_layers * layer_size);
-  const std::vector<BFloat16> v_cache = RandomArray(num_layers * layer_size);
+      std::max<int64_t>(1, (int64_t{64} << 20) / (layer_size * 4));
+  const CacheMemory k_cache = RandomCache(num_layers * layer_size);
+  const CacheMemory v_cache = RandomCache(num_layers * layer_size);
   const int64_t q_size = int64_t{heads.num_heads} * heads.head_dim;
   const std::vector<BFloat16> q = RandomArray(num_seqs * num_queries * q_size);
   std::vector<BFloat16> out(q.size());
@@ -79,8 +102,8 @@ void BM_PagedAttention(benchmark::State& state) {
   for (auto _ : state) {
     kernels.paged_attention({.q = q.data(),
                              .q_stride = q_size,
-                             .k_cache = k_cache.data() + layer * layer_size,
-                             .v_cache = v_cache.data() + layer * layer_size,
+                             .k_cache = k_cache.get() + layer * layer_size,
+                             .v_cache = v_cache.get() + layer * layer_size,
                              .query_start = query_start.data(),
                              .kv_len = kv_lens.data(),
                              .block_tables = block_tables.data(),

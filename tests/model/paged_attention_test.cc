@@ -1,3 +1,5 @@
+#include <omp.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -225,9 +227,21 @@ TEST_P(PagedAttentionTest, KeepsNaN) {
   for (const float value : batch.out) EXPECT_TRUE(std::isnan(value));
 }
 
-// The result of a sequence does not depend on its neighbours, on the number of
-// queries that run together, or on the number of threads: bit by bit.
-TEST_P(PagedAttentionTest, AloneIsBitEqualToBatchedAndChunked) {
+// One thread takes whole tiles; many threads share the splits of a tile.
+TEST_P(PagedAttentionTest, IsBitEqualOnAnyNumberOfThreads) {
+  const Case c = {"", 8, 1, 64, 0, {{1, 1100}, {3, 700}}};
+  Batch<float> batch(c);
+  const int default_threads = omp_get_max_threads();
+  omp_set_num_threads(1);
+  Run(batch);
+  const std::vector<float> alone = batch.out;
+  omp_set_num_threads(4);
+  Run(batch);
+  omp_set_num_threads(default_threads);
+  EXPECT_EQ(batch.out, alone);
+}
+
+TEST_P(PagedAttentionTest, ChunkedIsBitEqualToWhole) {
   const Case whole_case = {"", 6, 2, 64, 0, {{300, 300}}};
   Batch<float> whole(whole_case);
   Run(whole);

@@ -17,6 +17,10 @@ inline constexpr int kTileRows = 32;
 // Keys between two updates of the running softmax.
 inline constexpr int kChunkKeys = 64;
 
+// Vectors of T in a cache line.
+template <typename T>
+inline constexpr int kVectorsPerLine = 64 / (kLanes * sizeof(T));
+
 inline constexpr float kMinusInfinity = -__builtin_inff();
 
 // Calls body(integral_constant R, row) with R = 4, then 2, then 1, until the
@@ -34,17 +38,27 @@ inline void ForRowGroups(int num_rows, const Body& body) {
   if (row < num_rows) body(std::integral_constant<int, 1>(), row);
 }
 
+// Each kernel asks for the matching part of the block that comes next while it
+// works on its own: all at once would fill the queue of misses and hold up the
+// loads behind it.
+
 // scores[r][t] = q[r] . k[t] for kRows rows and kLanes / kRows keys. `dim` is
 // a multiple of kLanes.
 template <int kRows, typename K>
-[[gnu::always_inline]] inline void DotTile(const float* q, const K* k, int dim,
+[[gnu::always_inline]] inline void DotTile(const float* q, const K* k,
+                                           const K* next, int dim,
                                            float* scores) {
   constexpr int kKeys = kLanes / kRows;
   VecF sums[kLanes] = {};
   for (int d = 0; d < dim; d += kLanes) {
     VecF keys[kKeys];
 #pragma GCC unroll 16
-    for (int t = 0; t < kKeys; ++t) keys[t] = Load(k + t * dim + d);
+    for (int t = 0; t < kKeys; ++t) {
+      keys[t] = Load(k + t * dim + d);
+      if (t % kVectorsPerLine<K> == 0) {
+        __builtin_prefetch(next + d * kKeys + t * kLanes);
+      }
+    }
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
       const VecF query = Load(q + r * dim + d);
@@ -64,13 +78,13 @@ template <int kRows, typename K>
 // scores[r][t] = q[r] . k[t] for all rows and the keys of one KV block.
 // q: [num_rows, dim]; k: [16, dim]; scores: [num_rows, kChunkKeys].
 template <typename K>
-void DotBlock(const float* q, int num_rows, const K* k, int dim,
+void DotBlock(const float* q, int num_rows, const K* k, const K* next, int dim,
               float* scores) {
   ForRowGroups(num_rows, [&](auto rows, int row) {
     constexpr int kRows = decltype(rows)::value;
     constexpr int kKeys = kLanes / kRows;
     for (int t = 0; t < kKvBlockSize; t += kKeys) {
-      DotTile<kRows>(q + row * dim, k + t * dim, dim,
+      DotTile<kRows>(q + row * dim, k + t * dim, next + t * dim, dim,
                      scores + row * kChunkKeys + t);
     }
   });
@@ -80,8 +94,8 @@ void DotBlock(const float* q, int num_rows, const K* k, int dim,
 // vectors of d.
 template <int kRows, int kVecs, typename V>
 [[gnu::always_inline]] inline void AccumulateTile(const float* p, const V* v,
-                                                  int num_keys, int dim,
-                                                  float* out) {
+                                                  const V* next, int num_keys,
+                                                  int dim, float* out) {
   VecF sums[kRows * kVecs];
 #pragma GCC unroll 16
   for (int i = 0; i < kRows * kVecs; ++i) {
@@ -90,7 +104,12 @@ template <int kRows, int kVecs, typename V>
   for (int t = 0; t < num_keys; ++t) {
     VecF values[kVecs];
 #pragma GCC unroll 16
-    for (int c = 0; c < kVecs; ++c) values[c] = Load(v + t * dim + c * kLanes);
+    for (int c = 0; c < kVecs; ++c) {
+      values[c] = Load(v + t * dim + c * kLanes);
+      if (c % kVectorsPerLine<V> == 0) {
+        __builtin_prefetch(next + (t * kVecs + c) * kLanes);
+      }
+    }
 #pragma GCC unroll 16
     for (int i = 0; i < kRows * kVecs; ++i) {
       sums[i] += values[i % kVecs] * p[(i / kVecs) * kChunkKeys + t];
@@ -105,8 +124,8 @@ template <int kRows, int kVecs, typename V>
 // out += p * v for all rows and the first `num_keys` keys of one KV block.
 // p: [num_rows, kChunkKeys]; v: [16, dim]; out: [num_rows, dim].
 template <typename V>
-void AccumulateBlock(const float* p, int num_rows, const V* v, int num_keys,
-                     int dim, float* out) {
+void AccumulateBlock(const float* p, int num_rows, const V* v, const V* next,
+                     int num_keys, int dim, float* out) {
   constexpr int kVecs = kLanes == 16 ? 4 : 2;
   ForRowGroups(num_rows, [&](auto rows, int row) {
     constexpr int kRows = decltype(rows)::value;
@@ -114,10 +133,12 @@ void AccumulateBlock(const float* p, int num_rows, const V* v, int num_keys,
     float* out_rows = out + row * dim;
     int d = 0;
     for (; d + kVecs * kLanes <= dim; d += kVecs * kLanes) {
-      AccumulateTile<kRows, kVecs>(p_rows, v + d, num_keys, dim, out_rows + d);
+      AccumulateTile<kRows, kVecs>(p_rows, v + d, next + d * kKvBlockSize,
+                                   num_keys, dim, out_rows + d);
     }
     for (; d < dim; d += kLanes) {
-      AccumulateTile<kRows, 1>(p_rows, v + d, num_keys, dim, out_rows + d);
+      AccumulateTile<kRows, 1>(p_rows, v + d, next + d * kKvBlockSize, num_keys,
+                               dim, out_rows + d);
     }
   });
 }
