@@ -72,7 +72,10 @@ std::string FormatByteSize(int64_t bytes) {
     value /= 1024;
     ++unit;
   }
-  return absl::StrFormat("%.2f %s", value, kNames[unit]);
+  if (value == std::floor(value)) {
+    return absl::StrFormat("%.0f %s", value, std::string(kNames[unit]));
+  }
+  return absl::StrFormat("%.2f %s", value, std::string(kNames[unit]));
 }
 
 }  // namespace drover

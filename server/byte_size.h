@@ -13,8 +13,7 @@ namespace drover {
 // (powers of 1000); case does not matter. INVALID_ARGUMENT names the text.
 absl::StatusOr<int64_t> ParseByteSize(std::string_view text);
 
-// The largest binary unit that leaves at least one, with two decimals: "1.50
-// GiB", "12 B".
+// In the largest binary unit that leaves at least one: "1 MiB", "1.50 GiB".
 std::string FormatByteSize(int64_t bytes);
 
 }  // namespace drover

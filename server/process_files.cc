@@ -57,12 +57,15 @@ std::string ProgramBesideThis(std::string_view name) {
 }
 
 absl::Status WriteReadyFile(const std::string& path, const ReadyFile& content) {
-  const std::string partial = path + ".partial";
-  std::ofstream file(partial, std::ios::trunc);
+  std::error_code error;
+  const bool replace = !std::filesystem::exists(path, error) ||
+                       std::filesystem::is_regular_file(path, error);
+  const std::string target = replace ? path + ".partial" : path;
+  std::ofstream file(target);
   file << "{\"pid\":" << content.pid << ",\"grpc_port\":" << content.grpc_port
-       << ",\"port\":" << content.port << "}\n";
+       << ",\"http_port\":" << content.http_port << "}\n";
   file.close();
-  if (!file || std::rename(partial.c_str(), path.c_str()) != 0) {
+  if (!file || (replace && std::rename(target.c_str(), path.c_str()) != 0)) {
     return absl::InvalidArgumentError(
         StrCat("--ready-file ", path, ": cannot be written"));
   }

@@ -18,14 +18,15 @@ absl::Duration ProcessAge();
 // The program of that name in the folder of this one.
 std::string ProgramBesideThis(std::string_view name);
 
-// What --ready-file holds: {"pid":1,"grpc_port":8033,"port":3000}.
+// What --ready-file holds: {"pid":1,"grpc_port":8033,"http_port":3000}.
 struct ReadyFile {
   int64_t pid = 0;
   int32_t grpc_port = 0;
-  int32_t port = 0;
+  int32_t http_port = 0;
 };
 
-// Appears under its name complete or not at all.
+// A file appears complete or not at all; a FIFO or a device that is already
+// there is written to.
 absl::Status WriteReadyFile(const std::string& path, const ReadyFile& content);
 
 // Leaves `cause` for Kubernetes, which reads this file when the container has

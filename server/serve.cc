@@ -183,7 +183,7 @@ absl::Status ServeProcess::AnnounceReady() {
     DROVER_RETURN_IF_ERROR(
         WriteReadyFile(options_.ready_file, {.pid = getpid(),
                                              .grpc_port = router_->grpc_port(),
-                                             .port = http_->port()}));
+                                             .http_port = http_->port()}));
   }
   const int32_t max_sequence_length = shards_->info().max_sequence_length;
   logger_.Info("ready",
@@ -247,7 +247,8 @@ void ServeProcess::LogShardLine(char level, std::string_view text) {
     case 'I':
       return logger_.Info(message);
     case 'E':
-      return logger_.Error(message);
+      // What it says before it gives up comes back as the cause.
+      return is_starting_ ? logger_.Debug(message) : logger_.Error(message);
     default:
       return logger_.Warning(message);
   }

@@ -35,3 +35,32 @@ drover_library(server_process
     drover::shard_group
     gRPC::grpc++_reflection
     nlohmann_json::nlohmann_json)
+
+drover_library(client
+  SOURCES
+    client/connection.cc
+    client/generate_command.cc
+    client/info_command.cc
+    client/tokenize_command.cc
+  PUBLIC
+    drover::base
+    drover::generation_proto
+    drover::model_files
+  PRIVATE
+    drover::health_proto
+    drover::server_process)
+
+drover_library(command_line
+  SOURCES
+    command_line.cc
+    serve_flags.cc
+  PUBLIC
+    drover::server_process
+  PRIVATE
+    CLI11::CLI11)
+
+add_executable(drover main.cc)
+target_link_libraries(drover PRIVATE
+  drover_compile_options
+  drover::client
+  drover::command_line)

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace drover {
+
+inline constexpr char kDefaultAddress[] = "localhost:8033";
+
+// `drover generate`. What is unset is left to the server.
+struct GenerateOptions {
+  std::string address = kDefaultAddress;
+  std::optional<std::string> prompt;  // unset: standard input
+  bool echo = false;                  // the prompt before the output
+  bool quiet = false;                 // no statistics
+
+  uint32_t max_new_tokens = 256;
+  uint32_t min_new_tokens = 0;
+  uint32_t time_limit_millis = 0;
+  std::vector<std::string> stop_sequences;
+  std::optional<bool> include_stop_sequence;
+  uint32_t truncate_input_tokens = 0;
+
+  bool sample = false;  // implied by any of the next five
+  std::optional<float> temperature;
+  std::optional<uint32_t> top_k;
+  std::optional<float> top_p;
+  std::optional<float> typical_p;
+  std::optional<uint64_t> seed;
+
+  float repetition_penalty = 0;
+  std::optional<float> length_penalty;  // its decay factor
+  uint32_t length_penalty_start = 0;
+};
+
+// `drover tokenize`.
+struct TokenizeOptions {
+  std::string address = kDefaultAddress;
+  std::optional<std::string> text;  // unset: standard input
+};
+
+// `drover info`.
+struct InfoOptions {
+  std::string address = kDefaultAddress;
+  std::string model;  // a folder to describe instead of asking a server
+};
+
+}  // namespace drover

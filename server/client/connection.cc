@@ -1,0 +1,61 @@
+#include "server/client/connection.h"
+
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+
+#include <algorithm>
+#include <istream>
+#include <iterator>
+
+#include "base/strings.h"
+
+namespace drover {
+namespace {
+
+std::string_view CodeName(grpc::StatusCode code) {
+  switch (code) {
+    case grpc::StatusCode::INVALID_ARGUMENT:
+      return "bad request";
+    case grpc::StatusCode::RESOURCE_EXHAUSTED:
+      return "the server is at a limit";
+    case grpc::StatusCode::UNAVAILABLE:
+      return "not available";
+    case grpc::StatusCode::DEADLINE_EXCEEDED:
+      return "too late";
+    case grpc::StatusCode::UNIMPLEMENTED:
+      return "not supported by the server";
+    case grpc::StatusCode::CANCELLED:
+      return "cancelled";
+    default:
+      return "the server failed";
+  }
+}
+
+}  // namespace
+
+std::shared_ptr<grpc::Channel> Connect(const std::string& address) {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  arguments.SetMaxReceiveMessageSize(-1);
+  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(),
+                                   arguments);
+}
+
+std::string DescribeFailure(const grpc::Status& status,
+                            const std::string& address) {
+  std::string line = StrCat(address, ": ", CodeName(status.error_code()), ": ",
+                            status.error_message());
+  std::replace(line.begin(), line.end(), '\n', ' ');
+  return line;
+}
+
+std::string TextOrInput(const std::optional<std::string>& text,
+                        std::istream& in) {
+  if (text.has_value()) return *text;
+  std::string input((std::istreambuf_iterator<char>(in)),
+                    std::istreambuf_iterator<char>());
+  if (!input.empty() && input.back() == '\n') input.pop_back();
+  return input;
+}
+
+}  // namespace drover

@@ -1,0 +1,156 @@
+#include "server/command_line.h"
+
+#include <CLI/CLI.hpp>
+#include <sstream>
+
+#include "absl/status/status.h"
+#include "base/strings.h"
+#include "server/serve_flags.h"
+
+namespace drover {
+namespace {
+
+constexpr int kExitUsage = 2;
+
+void AddAddress(CLI::App& app, std::string& address) {
+  app.add_option("--address", address, "The server's gRPC port")
+      ->capture_default_str();
+}
+
+void AddStoppingFlags(CLI::App& app, GenerateOptions& options) {
+  const auto add = [&app](const char* flag, auto& target, const char* help) {
+    return app.add_option(flag, target, help)->group("Stopping");
+  };
+  add("--max-new-tokens", options.max_new_tokens, "Tokens at most")
+      ->capture_default_str();
+  add("--min-new-tokens", options.min_new_tokens, "Tokens at least");
+  add("--time-limit-millis", options.time_limit_millis,
+      "Stop with what there is after this time");
+  add("--stop", options.stop_sequences,
+      "Text that ends the output; may be repeated, up to six")
+      ->take_all()
+      ->allow_extra_args(false);
+  add("--include-stop-sequence", options.include_stop_sequence,
+      "true or false: whether that text stays in the output");
+}
+
+void AddSamplingFlags(CLI::App& app, GenerateOptions& options) {
+  const auto add = [&app](const char* flag, auto& target, const char* help) {
+    return app.add_option(flag, target, help)->group("Sampling");
+  };
+  app.add_flag("--sample", options.sample,
+               "Sample instead of taking the best token; any of the next five "
+               "implies it")
+      ->group("Sampling");
+  add("--temperature", options.temperature, "Above 1 wilder, below 1 tamer");
+  add("--top-k", options.top_k, "Only among the k best");
+  add("--top-p", options.top_p,
+      "Only among the best that hold this probability together");
+  add("--typical-p", options.typical_p,
+      "Only among the most typical that hold this probability together");
+  add("--seed", options.seed, "For the same output again");
+  add("--repetition-penalty", options.repetition_penalty,
+      "Above 1: repeats less");
+  add("--length-penalty", options.length_penalty,
+      "1 to 10: how fast an end becomes likelier");
+  add("--length-penalty-start", options.length_penalty_start,
+      "After this many tokens");
+}
+
+void AddGenerateFlags(CLI::App& app, GenerateOptions& options) {
+  app.add_option("prompt", options.prompt,
+                 "Text to continue; without it, standard input");
+  AddAddress(app, options.address);
+  app.add_flag("--echo", options.echo, "Print the prompt too");
+  app.add_flag("--quiet", options.quiet, "No statistics");
+  app.add_option("--truncate-input-tokens", options.truncate_input_tokens,
+                 "Keep only this many tokens at the prompt's end");
+  AddStoppingFlags(app, options);
+  AddSamplingFlags(app, options);
+}
+
+void AddTokenizeFlags(CLI::App& app, TokenizeOptions& options) {
+  app.add_option("text", options.text,
+                 "Text to tokenize; without it, standard input");
+  AddAddress(app, options.address);
+}
+
+void AddInfoFlags(CLI::App& app, InfoOptions& options) {
+  AddAddress(app, options.address);
+  app.add_option("--model", options.model,
+                 "A model folder to describe instead of a server");
+}
+
+// One subcommand with the flags that fill `options`.
+template <typename Options>
+CLI::App* AddCommand(CLI::App& app, const char* name, const char* help,
+                     void (*add_flags)(CLI::App&, Options&), Options& options) {
+  CLI::App* command = app.add_subcommand(name, help);
+  command->set_version_flag("--version",
+                            std::string("drover ") + DROVER_VERSION);
+  add_flags(*command, options);
+  return command;
+}
+
+CommandLineAnswer UsageError(std::string message, std::string_view command) {
+  const size_t newline = message.find('\n');
+  if (newline != std::string::npos) message.resize(newline);
+  return {
+      .exit_code = kExitUsage,
+      .err = StrCat(command, ": ", message, " (see ", command, " --help)\n")};
+}
+
+}  // namespace
+
+std::variant<Command, CommandLineAnswer> ParseCommandLine(
+    int argc, const char* const* argv) {
+  CLI::App app("Text generation for LLaMA-family models over gRPC.", "drover");
+  app.set_version_flag("--version", std::string("drover ") + DROVER_VERSION);
+  app.require_subcommand(1);
+
+  ServeOptions serve;
+  GenerateOptions generate;
+  TokenizeOptions tokenize;
+  InfoOptions info;
+  const CLI::App* serve_command =
+      AddCommand(app, "serve", "Serve a model", &AddServeFlags, serve);
+  const CLI::App* generate_command =
+      AddCommand(app, "generate", "Continue a text and stream the result",
+                 &AddGenerateFlags, generate);
+  const CLI::App* tokenize_command =
+      AddCommand(app, "tokenize", "Show how a server's model splits a text",
+                 &AddTokenizeFlags, tokenize);
+  AddCommand(app, "info", "Describe a server, or a model folder", &AddInfoFlags,
+             info);
+
+  if (argc > 1 && argv[1][0] != '-' &&
+      app.get_subcommand_no_throw(argv[1]) == nullptr) {
+    return UsageError(StrCat("there is no command ", Quoted(argv[1])),
+                      "drover");
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    std::string command = "drover";
+    for (const CLI::App* chosen : app.get_subcommands()) {
+      command += " " + chosen->get_name();
+    }
+    if (error.get_exit_code() != 0) return UsageError(error.what(), command);
+    std::ostringstream out, err;
+    app.exit(error, out, err);
+    return CommandLineAnswer{.out = out.str(), .err = err.str()};
+  }
+
+  if (serve_command->parsed()) {
+    const absl::Status valid = serve.Validate();
+    if (!valid.ok()) {
+      return UsageError(std::string(valid.message()), "drover serve");
+    }
+    return Command(serve);
+  }
+  if (generate_command->parsed()) return Command(generate);
+  if (tokenize_command->parsed()) return Command(tokenize);
+  return Command(info);
+}
+
+}  // namespace drover

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <string>
+#include <variant>
+
+#include "server/client/client_options.h"
+#include "server/options.h"
+
+namespace drover {
+
+// What to do, from the command line and the environment. Options are valid.
+using Command =
+    std::variant<ServeOptions, GenerateOptions, TokenizeOptions, InfoOptions>;
+
+// What to print instead of doing anything: help, the version, or one line that
+// says what is wrong.
+struct CommandLineAnswer {
+  int exit_code = 0;  // 2 after an error
+  std::string out;
+  std::string err;
+};
+
+// Every option of `serve` may also come from an environment variable of its
+// name in upper case with underscores; the flag wins.
+std::variant<Command, CommandLineAnswer> ParseCommandLine(
+    int argc, const char* const* argv);
+
+}  // namespace drover

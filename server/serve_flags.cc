@@ -1,0 +1,162 @@
+#include "server/serve_flags.h"
+
+#include <CLI/CLI.hpp>
+#include <cctype>
+#include <string>
+
+#include "server/byte_size.h"
+
+namespace drover {
+namespace {
+
+// "--grpc-port" to "GRPC_PORT".
+std::string EnvironmentName(const std::string& flag) {
+  std::string name = flag.substr(2);
+  for (char& c : name) {
+    c = c == '-' ? '_' : static_cast<char>(std::toupper(c));
+  }
+  return name;
+}
+
+// Flags of one heading in the help.
+class FlagGroup {
+ public:
+  FlagGroup(CLI::App& app, std::string heading)
+      : app_(app), heading_(std::move(heading)) {}
+
+  template <typename T>
+  CLI::Option* Add(const std::string& flag, T& target,
+                   const std::string& help) {
+    return Finish(flag, app_.add_option(flag, target, help))
+        ->capture_default_str();
+  }
+
+  // "2GiB" and the like.
+  CLI::Option* AddSize(const std::string& flag, int64_t& target,
+                       const std::string& help) {
+    const auto parse = [flag, &target](const std::string& text) {
+      const absl::StatusOr<int64_t> bytes = ParseByteSize(text);
+      if (!bytes.ok()) {
+        throw CLI::ValidationError(flag, std::string(bytes.status().message()));
+      }
+      target = *bytes;
+    };
+    return Finish(flag,
+                  app_.add_option_function<std::string>(flag, parse, help))
+        ->type_name("SIZE")
+        ->default_str(FormatByteSize(target));
+  }
+
+  // "--flag", "--flag true", "--flag=false".
+  CLI::Option* AddSwitch(const std::string& flag, bool& target,
+                         const std::string& help) {
+    const auto parse = [flag, &target](const std::string& text) {
+      if (text != "true" && text != "false" && !text.empty()) {
+        throw CLI::ValidationError(flag, text + ": expected true or false");
+      }
+      target = text != "false";
+    };
+    return Finish(flag,
+                  app_.add_option_function<std::string>(flag, parse, help))
+        ->expected(0, 1)
+        ->type_name("[true|false]")
+        ->default_str(target ? "true" : "false");
+  }
+
+ private:
+  CLI::Option* Finish(const std::string& flag, CLI::Option* option) {
+    return option->envname(EnvironmentName(flag))->group(heading_);
+  }
+
+  CLI::App& app_;
+  const std::string heading_;
+};
+
+void AddModelFlags(CLI::App& app, ServeOptions& options) {
+  FlagGroup group(app, "Model");
+  group.Add("--model", options.model,
+            "Folder with config.json, safetensors and tokenizer.model");
+  group.Add("--dtype", options.dtype,
+            "float32 or bfloat16; default: the model's own where the machine "
+            "can");
+  group.Add("--load-format", options.load_format,
+            "safetensors, or dummy for random weights");
+  group.Add("--model-config", options.model_config,
+            "Shape of dummy weights, by name, as in llama-1.1b");
+}
+
+void AddLimitFlags(CLI::App& app, ServeOptions& options) {
+  FlagGroup group(app, "Limits");
+  group.Add("--max-sequence-length", options.max_sequence_length,
+            "Prompt and output together, in tokens; 0: the model's context");
+  group.Add("--max-new-tokens", options.max_new_tokens,
+            "The most a request may ask for");
+  group.Add("--max-batch-size", options.max_batch_size,
+            "Sequences that run at once");
+  group.Add("--max-concurrent-requests", options.max_concurrent_requests,
+            "Inputs running and waiting, beyond which calls are refused");
+  group.Add("--max-step-tokens", options.max_step_tokens,
+            "Tokens in one step: more gives throughput, fewer gives evenness");
+  group.AddSize("--kv-cache-bytes", options.kv_cache_bytes,
+                "Memory for keys and values, as in 2GiB; 0: a quarter of what "
+                "the process may use");
+  group.AddSize("--max-pending-stream-bytes", options.max_pending_stream_bytes,
+                "Text that may wait for one slow client");
+  group.AddSize("--max-message-bytes", options.max_message_bytes,
+                "Size of a request");
+  group.AddSize("--max-metadata-bytes", options.max_metadata_bytes,
+                "Size of a request's headers");
+}
+
+void AddProcessFlags(CLI::App& app, ServeOptions& options) {
+  FlagGroup group(app, "Process");
+  group.Add("--host", options.host, "Address to listen on");
+  group.Add("--grpc-port", options.grpc_port, "gRPC; 0: any free port");
+  group.Add("--port", options.port,
+            "HTTP: /health, /health/live, /health/ready, /metrics; 0: any "
+            "free port");
+  group.Add("--threads", options.threads,
+            "CPU threads of the shard; 0: one for each CPU");
+  group.Add("--emitter-threads", options.emitter_threads,
+            "Threads that turn tokens into text");
+  group.Add("--shard-binary", options.shard_binary,
+            "The worker; default: drover-shard beside this program");
+  group.Add("--shard-start-timeout-seconds",
+            options.shard_start_timeout_seconds, "How long it may load");
+  group.Add("--max-drain-seconds", options.max_drain_seconds,
+            "How long requests may finish after SIGTERM");
+  group.Add("--ready-file", options.ready_file,
+            "Written once ready: pid and ports, as a line of JSON");
+  group.Add("--termination-log", options.termination_log,
+            "Receives the cause of a failure");
+}
+
+void AddLogFlags(CLI::App& app, ServeOptions& options) {
+  FlagGroup group(app, "Log");
+  group.Add("--log-format", options.log_format, "text or json");
+  group.Add("--log-level", options.log_level,
+            "debug, info, warning, error or off");
+  app.add_flag_callback(
+         "--json-output", [&options] { options.log_format = "json"; },
+         "The same as --log-format json")
+      ->envname("JSON_OUTPUT")
+      ->group("Log");
+}
+
+}  // namespace
+
+void AddServeFlags(CLI::App& app, ServeOptions& options) {
+  AddModelFlags(app, options);
+  AddLimitFlags(app, options);
+  FlagGroup behaviour(app, "Output");
+  behaviour.AddSwitch("--default-include-stop-seqs",
+                      options.default_include_stop_seqs,
+                      "Keep a matched stop sequence in the text when a request "
+                      "does not say");
+  behaviour.AddSwitch("--output-special-tokens", options.output_special_tokens,
+                      "Show special tokens in the text");
+  AddProcessFlags(app, options);
+  AddLogFlags(app, options);
+}
+
+}  // namespace drover
