@@ -1,5 +1,8 @@
 #include "tests/server/script_tokenizer.h"
 
+#include "absl/strings/str_format.h"
+#include "model/tokenizer/utf8_assembler.h"
+
 namespace drover::testing {
 
 ScriptTokenizer::ScriptTokenizer(std::vector<std::string> pieces, bool has_bos)
@@ -36,8 +39,12 @@ std::string ScriptTokenizer::Piece(int32_t id) const {
     case kControl:
       return "<ctl>";
     default:
-      return std::string(Bytes(id));
+      break;
   }
+  const std::string_view bytes = Bytes(id);
+  // A piece is text, so what is less than a character shows as a byte.
+  return IsValidUtf8(bytes) ? std::string(bytes)
+                            : absl::StrFormat("<0x%02X>", id - ByteId('\0'));
 }
 
 std::string_view ScriptTokenizer::Bytes(int32_t id) const {
