@@ -126,7 +126,7 @@ void ReadHeads(JsonFields& fields, const json& object, const Family& family,
 // a window; we can run it only if all layers are alike.
 int64_t ReadQwen2Window(JsonFields& fields, int64_t window,
                         int64_t num_layers) {
-  if (!fields.BoolOr("use_sliding_window", false) || window == 0) window = 0;
+  if (!fields.BoolOr("use_sliding_window", false)) window = 0;
   constexpr int64_t kDefaultMaxWindowLayers = 28;
   int64_t num_full = kDefaultMaxWindowLayers;
   if (const json* value = fields.Find("max_window_layers")) {

