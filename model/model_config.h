@@ -23,16 +23,16 @@ struct RopeConfig {
 
   Type type = Type::kDefault;
   double theta = 10000.0;
-  double factor = 1.0;                              // linear, llama3, yarn
-  int64_t original_max_position_embeddings = 0;     // llama3, yarn
-  double low_freq_factor = 1.0;                     // llama3
-  double high_freq_factor = 4.0;                    // llama3
-  double beta_fast = 32.0;                          // yarn
-  double beta_slow = 1.0;                           // yarn
-  double attention_factor = 0.0;                    // yarn; 0: from factor
-  double mscale = 0.0;                              // yarn; 0: absent
-  double mscale_all_dim = 0.0;                      // yarn; 0: absent
-  bool truncate = true;                             // yarn
+  double factor = 1.0;                           // linear, llama3, yarn
+  int64_t original_max_position_embeddings = 0;  // llama3, yarn
+  double low_freq_factor = 1.0;                  // llama3
+  double high_freq_factor = 4.0;                 // llama3
+  double beta_fast = 32.0;                       // yarn
+  double beta_slow = 1.0;                        // yarn
+  double attention_factor = 0.0;                 // yarn; 0: from factor
+  double mscale = 0.0;                           // yarn; 0: absent
+  double mscale_all_dim = 0.0;                   // yarn; 0: absent
+  bool truncate = true;                          // yarn
 
   bool operator==(const RopeConfig&) const = default;
 };
@@ -58,8 +58,8 @@ struct ModelConfig {
   bool mlp_bias = false;
   // Keys a query sees, itself included; 0: all.
   int64_t sliding_window = 0;
-  DType dtype = DType::kBFloat16;     // the weights' own
-  std::vector<int32_t> eos_ids;       // ascending; may be empty
+  DType dtype = DType::kBFloat16;  // the weights' own
+  std::vector<int32_t> eos_ids;    // ascending; may be empty
 
   bool operator==(const ModelConfig&) const = default;
 
