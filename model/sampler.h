@@ -31,6 +31,7 @@ class SequenceSampler {
 
   // logits: [vocab_size] float32 on the host, raw; overwritten.
   // num_generated: tokens generated before this one.
+  // kNonFiniteLogits if a logit is NaN or +inf, or if no token is possible.
   Choice Sample(absl::Span<float> logits, int32_t num_generated);
 
  private:
@@ -42,6 +43,7 @@ class SequenceSampler {
 // Log-softmax of `logits` at `id`, its rank, and the best `top_n` ids with all
 // ties at the boundary (at most 4 * top_n, lowest ids first).
 // logits: [vocab_size] float32, unchanged.
-TokenScore ScoreToken(absl::Span<const float> logits, int32_t id, int32_t top_n);
+TokenScore ScoreToken(absl::Span<const float> logits, int32_t id,
+                      int32_t top_n);
 
 }  // namespace drover

@@ -1,7 +1,5 @@
 #include "model/kernels/cpu/cpu_kernels.h"
 
-#include <type_traits>
-
 #include "base/check.h"
 
 namespace drover::kernels {
@@ -11,6 +9,7 @@ namespace drover::kernels {
   namespace isa {                               \
   const KernelTable<float>& FloatTable();       \
   const KernelTable<BFloat16>& BFloat16Table(); \
+  const LogitKernels& LogitTable();             \
   }
 DROVER_DECLARE_TABLES(baseline)
 #ifdef DROVER_KERNELS_X86
@@ -21,14 +20,25 @@ DROVER_DECLARE_TABLES(avx512)
 
 namespace {
 
-template <typename T>
-const KernelTable<T>& Select(const KernelTable<float>& (*float_table)(),
-                             const KernelTable<BFloat16>& (*bfloat16_table)()) {
-  if constexpr (std::is_same_v<T, float>) {
-    return float_table();
-  } else {
-    return bfloat16_table();
+struct IsaTables {
+  const KernelTable<float>& floats;
+  const KernelTable<BFloat16>& bfloat16s;
+  const LogitKernels& logits;
+};
+
+IsaTables TablesOf(Isa isa) {
+  DROVER_CHECK(IsaSupported(isa), "this CPU cannot run these kernels");
+#ifdef DROVER_KERNELS_X86
+  if (isa == Isa::kAvx512) {
+    return {avx512::FloatTable(), avx512::BFloat16Table(),
+            avx512::LogitTable()};
   }
+  if (isa == Isa::kAvx2) {
+    return {avx2::FloatTable(), avx2::BFloat16Table(), avx2::LogitTable()};
+  }
+#endif
+  return {baseline::FloatTable(), baseline::BFloat16Table(),
+          baseline::LogitTable()};
 }
 
 }  // namespace
@@ -68,21 +78,16 @@ Isa BestIsa() {
   return best;
 }
 
-template <typename T>
-const KernelTable<T>& CpuKernels(Isa isa) {
-  DROVER_CHECK(IsaSupported(isa), "this CPU cannot run these kernels");
-#ifdef DROVER_KERNELS_X86
-  if (isa == Isa::kAvx512) {
-    return Select<T>(avx512::FloatTable, avx512::BFloat16Table);
-  }
-  if (isa == Isa::kAvx2) {
-    return Select<T>(avx2::FloatTable, avx2::BFloat16Table);
-  }
-#endif
-  return Select<T>(baseline::FloatTable, baseline::BFloat16Table);
+template <>
+const KernelTable<float>& CpuKernels<float>(Isa isa) {
+  return TablesOf(isa).floats;
 }
 
-template const KernelTable<float>& CpuKernels<float>(Isa isa);
-template const KernelTable<BFloat16>& CpuKernels<BFloat16>(Isa isa);
+template <>
+const KernelTable<BFloat16>& CpuKernels<BFloat16>(Isa isa) {
+  return TablesOf(isa).bfloat16s;
+}
+
+const LogitKernels& CpuLogitKernels(Isa isa) { return TablesOf(isa).logits; }
 
 }  // namespace drover::kernels

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string_view>
 
 #include "model/kernels/kernels.h"
@@ -27,5 +28,23 @@ Isa BestIsa();
 // threads (omp_set_num_threads in the calling thread says how many).
 template <typename T>
 const KernelTable<T>& CpuKernels(Isa isa = BestIsa());
+
+// Passes over one row of logits, for the sampler. x: [size] float32, size > 0.
+struct LogitScan {
+  float max;       // ignores NaN
+  int32_t argmax;  // lowest index on ties; 0 if nothing is above -inf
+  bool finite;     // no NaN and no +inf; -inf is fine
+};
+struct ExpSums {
+  double sum;       // of e^(x - max)
+  double weighted;  // of (x - max) e^(x - max)
+};
+struct LogitKernels {
+  LogitScan (*scan)(const float* x, int64_t size);
+  ExpSums (*exp_sums)(const float* x, int64_t size, float max);
+  int64_t (*count_greater)(const float* x, int64_t size, float bound);
+};
+
+const LogitKernels& CpuLogitKernels(Isa isa = BestIsa());
 
 }  // namespace drover::kernels

@@ -2,6 +2,7 @@
 // name: see model/kernels/CMakeLists.txt. Must not include what defines inline
 // functions outside of that namespace.
 #include "model/kernels/cpu/attention.h"
+#include "model/kernels/cpu/logit_kernels.h"
 #include "model/kernels/cpu/row_kernels.h"
 
 namespace drover::kernels::DROVER_KERNEL_ISA {
@@ -18,9 +19,16 @@ constexpr KernelTable<T> kTable = {
     .to_float = ConvertToFloat<T>,
 };
 
+constexpr LogitKernels kLogitKernels = {
+    .scan = Scan,
+    .exp_sums = SumExp,
+    .count_greater = CountGreater,
+};
+
 }  // namespace
 
 const KernelTable<float>& FloatTable() { return kTable<float>; }
 const KernelTable<BFloat16>& BFloat16Table() { return kTable<BFloat16>; }
+const LogitKernels& LogitTable() { return kLogitKernels; }
 
 }  // namespace drover::kernels::DROVER_KERNEL_ISA
