@@ -35,8 +35,9 @@ using WeightMap = std::vector<std::pair<std::string, std::string>>;
 
 // The index is untrusted: its files lie in the folder itself.
 bool IsPlainFileName(std::string_view name) {
-  return name.ends_with(".safetensors") && name.find('/') == name.npos &&
-         name.find('\0') == name.npos;
+  constexpr std::string_view kForbidden("/\0", 2);
+  return name.ends_with(".safetensors") &&
+         name.find_first_of(kForbidden) == std::string_view::npos;
 }
 
 absl::StatusOr<WeightMap> ReadIndex(const std::string& path) {
@@ -202,7 +203,9 @@ absl::StatusOr<TensorView> WeightFiles::Get(std::string_view name) const {
 
 absl::Status WeightFiles::CheckTensors(
     absl::Span<const TensorSpec> expected) const {
-  Problems missing("missing"), reshaped("of another shape"), surplus("surplus");
+  Problems missing("missing");
+  Problems reshaped("of another shape");
+  Problems surplus("surplus");
   std::set<std::string_view> wanted;
   for (const TensorSpec& spec : expected) {
     wanted.insert(spec.name);

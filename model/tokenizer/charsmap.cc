@@ -53,7 +53,7 @@ class WireReader {
     for (int shift = 0; shift < 70 && !rest_.empty(); shift += 7) {
       const auto byte = static_cast<uint8_t>(rest_.front());
       rest_.remove_prefix(1);
-      if (shift < 64) value |= uint64_t{byte & 0x7Fu} << shift;
+      if (shift < 64) value |= uint64_t{byte & 0x7FU} << shift;
       if (byte < 0x80) return value;
     }
     return std::nullopt;
@@ -120,10 +120,10 @@ class Trie {
     return LittleEndian32(units_.substr(4 * i, 4));
   }
   static size_t Offset(uint32_t unit) {
-    return static_cast<uint32_t>((unit >> 10) << ((unit & 1u << 9) >> 6));
+    return static_cast<uint32_t>((unit >> 10) << ((unit & 1U << 9) >> 6));
   }
   static bool HasLeaf(uint32_t unit) { return (unit >> 8 & 1) == 1; }
-  static uint32_t Label(uint32_t unit) { return unit & (1u << 31 | 0xFF); }
+  static uint32_t Label(uint32_t unit) { return unit & (1U << 31 | 0xFF); }
 
   // The most rules that a walk from `state` can meet, or kUnsound.
   int MaxRules(size_t state, int depth) {
@@ -154,11 +154,16 @@ class Trie {
 std::optional<std::vector<std::string_view>> FindCharsmaps(
     std::string_view serialized) {
   std::vector<std::string_view> charsmaps;
-  for (const uint64_t spec_number : {3, 5}) {  // normalizer, denormalizer
+  // Numbers of sentencepiece_model.proto.
+  constexpr uint64_t kNormalizerSpecNumber = 3;
+  constexpr uint64_t kDenormalizerSpecNumber = 5;
+  constexpr uint64_t kCharsmapNumber = 2;
+  for (const uint64_t spec_number :
+       {kNormalizerSpecNumber, kDenormalizerSpecNumber}) {
     const auto specs = FindFields(serialized, spec_number);
     if (!specs) return std::nullopt;
     for (const std::string_view spec : *specs) {
-      const auto found = FindFields(spec, /*precompiled_charsmap=*/2);
+      const auto found = FindFields(spec, kCharsmapNumber);
       if (!found) return std::nullopt;
       charsmaps.insert(charsmaps.end(), found->begin(), found->end());
     }
@@ -169,7 +174,7 @@ std::optional<std::vector<std::string_view>> FindCharsmaps(
 bool IsSoundCharsmap(std::string_view charsmap) {
   // <size of the trie, 4 bytes> <trie> <replacements, each ended by a zero>
   constexpr size_t kSizeBytes = 4;
-  constexpr size_t kBlockBytes = 256 * 4;
+  constexpr size_t kBlockBytes = 1024;  // 256 units
   constexpr int kMaxRules = 32;
   if (charsmap.size() < kSizeBytes) return false;
   const uint32_t trie_bytes = LittleEndian32(charsmap);

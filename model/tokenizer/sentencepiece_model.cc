@@ -81,6 +81,4 @@ SentencepieceModel::Kind SentencepieceModel::KindOf(int32_t id) const {
 
 int32_t SentencepieceModel::bos_id() const { return processor_->bos_id(); }
 
-int32_t SentencepieceModel::eos_id() const { return processor_->eos_id(); }
-
 }  // namespace drover

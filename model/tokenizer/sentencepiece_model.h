@@ -38,7 +38,6 @@ class SentencepieceModel {
   Kind KindOf(int32_t id) const;
 
   int32_t bos_id() const;  // -1: there is none
-  int32_t eos_id() const;  // -1: there is none
 
  private:
   class Processor;

@@ -83,8 +83,7 @@ absl::Status CheckCharsmaps(std::string_view serialized) {
 absl::Status CheckPieces(const SentencepieceModel& model) {
   for (int32_t id = 0; id < model.size(); ++id) {
     if (!IsValidUtf8(model.Text(id))) {
-      return absl::InvalidArgumentError(StrCat(
-          "not a usable sentencepiece model: piece ", id, " is not UTF-8"));
+      return UnusableError(StrCat("piece ", id, " is not UTF-8"));
     }
   }
   return absl::OkStatus();
