@@ -274,6 +274,19 @@ TEST_F(GenerateTest, ACancelledCallCancelsEveryInput) {
   EXPECT_THAT(service.observer().story(), Contains("failed cancelled 3"));
 }
 
+TEST_F(GenerateTest, AClientsDeadlineCancelsItsRequest) {
+  ServiceHarness service(engine_);
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() +
+                       std::chrono::milliseconds(20));
+  BatchedGenerationResponse response;
+  const grpc::Status status =
+      service.stub().Generate(&context, Prompts({"a"}), &response);
+  EXPECT_EQ(status.error_code(), grpc::DEADLINE_EXCEEDED);
+  // A machine so slow that the call never arrived has nothing to cancel.
+  if (engine_.num_submitted() > 0) engine_.AwaitCancel(1);
+}
+
 TEST_F(GenerateTest, AQueueThatFillsHalfWayCancelsWhatWentIn) {
   ServiceHarness service(engine_);
   engine_.Refuse(absl::ResourceExhaustedError("Server too busy"),

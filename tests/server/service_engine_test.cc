@@ -40,6 +40,7 @@ class ServiceEngineTest : public ::testing::Test {
     ServiceOptions options;
     options.max_sequence_length = 200;
     options.max_new_tokens = 190;
+    options.num_emitter_threads = 2;
     return options;
   }
 
