@@ -1,1 +1,139 @@
-int main() { return 0; }
+// drover-shard: one rank of the model. Started by `drover serve`, which it
+// serves over the descriptor it inherits, and ends when the router does.
+//
+// Its log goes to standard error, a level's letter before each line
+// ("I loaded …"); the router passes it on.
+
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "model/model_config.h"
+#include "model/model_executor.h"
+#include "sharding/shard_service.h"
+
+namespace drover {
+namespace {
+
+struct ShardOptions {
+  std::string model;
+  std::string load_format = "safetensors";
+  std::string model_config;
+  std::string dtype;
+  std::string log_level = "info";
+  int router_fd = -1;
+  ModelExecutorOptions executor;
+};
+
+void Describe(CLI::App& app, ShardOptions& options) {
+  app.set_version_flag("--version",
+                       std::string("drover-shard ") + DROVER_VERSION);
+  app.add_option("--router-fd", options.router_fd,
+                 "Connected socket of the router that started this process")
+      ->required();
+  app.add_option("--model", options.model,
+                 "Folder with config.json and safetensors");
+  app.add_option("--load-format", options.load_format,
+                 "safetensors, or dummy for random weights")
+      ->check(CLI::IsMember({"safetensors", "dummy"}));
+  app.add_option("--model-config", options.model_config,
+                 "Shape of dummy weights, by name");
+  app.add_option("--dtype", options.dtype,
+                 "float32 or bfloat16; default: the model's own");
+  app.add_option("--kv-cache-bytes", options.executor.kv_cache_bytes,
+                 "Memory of the KV cache; 0: a quarter of what there is");
+  app.add_option("--num-slots", options.executor.num_slots,
+                 "Sequences that run at once");
+  app.add_option("--max-step-tokens", options.executor.max_step_tokens,
+                 "Tokens in one step, all sequences together");
+  app.add_option("--max-sequence-length", options.executor.max_sequence_length,
+                 "Longest sequence; 0: the model's own limit");
+  app.add_option("--threads", options.executor.num_threads,
+                 "Threads of a step; 0: one for each CPU");
+  app.add_option("--log-level", options.log_level,
+                 "debug, info, warning or error");
+}
+
+void StartLogging(const std::string& level) {
+  auto logger = spdlog::stderr_logger_mt("shard");
+  logger->set_pattern("%L %v");
+  logger->set_level(spdlog::level::from_str(level));
+  spdlog::set_default_logger(std::move(logger));
+}
+
+// A quarter of a large model at a time is news; the rest is not.
+class ProgressLog {
+ public:
+  void operator()(const LoadProgress& progress) {
+    if (progress.total_bytes < (int64_t{1} << 30)) return;
+    const int64_t quarter = 4 * progress.done_bytes / progress.total_bytes;
+    if (quarter == last_quarter_) return;
+    last_quarter_ = quarter;
+    spdlog::info("loading {}: {} of {} MiB", progress.stage,
+                 progress.done_bytes >> 20, progress.total_bytes >> 20);
+  }
+
+ private:
+  int64_t last_quarter_ = 0;
+};
+
+void LogReady(const ShardOptions& options, const ModelExecutor& executor) {
+  const LoadSummary& summary = executor.summary();
+  spdlog::info("loaded model={} parameters={} bytes={} dtype={} seconds={:.3f}",
+               options.model.empty() ? options.model_config : options.model,
+               summary.num_parameters, summary.num_bytes,
+               DTypeName(executor.dtype()),
+               absl::ToDoubleSeconds(summary.elapsed));
+  const ExecutorInfo& info = executor.info();
+  spdlog::info(
+      "kv_cache blocks={} tokens={} slots={} max_sequence_length={} "
+      "full_length_sequences={}",
+      info.num_blocks - 1, int64_t{info.num_blocks - 1} * kBlockSize,
+      info.num_slots, info.max_sequence_length,
+      int64_t{info.num_blocks - 1} * kBlockSize / info.max_sequence_length);
+}
+
+absl::Status RunShard(ShardOptions options) {
+  std::string fingerprint;
+  if (options.load_format == "dummy") {
+    absl::StatusOr<ModelConfig> config =
+        options.model_config.empty() ? LoadModelConfig(options.model)
+                                     : NamedModelConfig(options.model_config);
+    if (!config.ok()) return config.status();
+    fingerprint = ModelFingerprint(*config);
+    options.executor.dummy = *std::move(config);
+  } else {
+    DROVER_ASSIGN_OR_RETURN(fingerprint, ModelFingerprint(options.model));
+    options.executor.model_dir = options.model;
+  }
+  if (!options.dtype.empty()) {
+    DROVER_ASSIGN_OR_RETURN(options.executor.dtype, ParseDType(options.dtype));
+  }
+  absl::StatusOr<std::unique_ptr<ModelExecutor>> executor =
+      ModelExecutor::Create(options.executor, ProgressLog());
+  if (!executor.ok()) return executor.status();
+  LogReady(options, **executor);
+  return ServeShard(**executor, DROVER_VERSION, fingerprint, options.router_fd);
+}
+
+}  // namespace
+}  // namespace drover
+
+int main(int argc, char** argv) {
+  CLI::App app("One rank of a Drover model; started by `drover serve`.");
+  drover::ShardOptions options;
+  drover::Describe(app, options);
+  CLI11_PARSE(app, argc, argv);
+  drover::StartLogging(options.log_level);
+  const absl::Status status = drover::RunShard(std::move(options));
+  if (status.ok()) return 0;
+  spdlog::error("{}", std::string(status.message()));
+  return 1;
+}
