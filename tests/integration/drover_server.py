@@ -1,9 +1,11 @@
 """A real `drover serve` on free ports, and a client for it."""
 
+import atexit
 import importlib
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,15 +21,14 @@ MODEL = SOURCE / "models" / "fables-7m"
 
 
 def _generate_stubs():
-    from grpc_tools import protoc
-
     folder = tempfile.mkdtemp(prefix="drover_stubs_")
-    code = protoc.main([
+    atexit.register(shutil.rmtree, folder)
+    plugin = shutil.which("grpc_python_plugin")
+    subprocess.run([
         "protoc", f"--proto_path={SOURCE / 'proto'}", f"--python_out={folder}",
-        f"--grpc_python_out={folder}", str(SOURCE / "proto/generation.proto")
-    ])
-    if code != 0:
-        raise RuntimeError("protoc failed")
+        f"--grpc_out={folder}", f"--plugin=protoc-gen-grpc={plugin}",
+        "generation.proto"
+    ], check=True)
     sys.path.insert(0, folder)
     return (importlib.import_module("generation_pb2"),
             importlib.import_module("generation_pb2_grpc"))
