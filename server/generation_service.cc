@@ -20,13 +20,15 @@ GenerationService::GenerationService(const ServiceOptions& options,
       clock_(clock),
       admission_(options_.max_concurrent_requests),
       emitter_(options_.num_emitter_threads, generator),
+      tokenization_(options_.num_tokenization_threads),
       context_{.options = options_,
                .tokenizer = tokenizer_,
                .observer = observer_,
                .clock = clock_,
                .admission = admission_,
                .seeds = seeds_,
-               .emitter = emitter_} {}
+               .emitter = emitter_,
+               .tokenization = tokenization_} {}
 
 grpc::ServerUnaryReactor* GenerationService::Generate(
     grpc::CallbackServerContext* context,
@@ -53,20 +55,25 @@ grpc::ServerUnaryReactor* GenerationService::Tokenize(
     grpc::CallbackServerContext* context,
     const fmaas::BatchedTokenizeRequest* request,
     fmaas::BatchedTokenizeResponse* response) {
-  const absl::Time begin = clock_.Now();
   observer_.OnTokenizeCall(request->requests_size());
-  const absl::Status status = TokenizeTexts(*request, tokenizer_, *response);
-  if (status.ok()) {
-    TokenizedCall call = {.num_inputs = request->requests_size()};
-    for (const fmaas::TokenizeResponse& text : response->responses()) {
-      call.token_counts.push_back(static_cast<int32_t>(text.token_count()));
-    }
-    call.duration = clock_.Now() - begin;
-    observer_.OnTokenized(call);
-  }
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(ToGrpcStatus(status));
+  // Request and response live until the reactor has finished.
+  tokenization_.Run([this, request, response, reactor, begin = clock_.Now()] {
+    const absl::Status status = TokenizeTexts(*request, tokenizer_, *response);
+    if (status.ok()) ReportTokenized(*response, clock_.Now() - begin);
+    reactor->Finish(ToGrpcStatus(status));
+  });
   return reactor;
+}
+
+void GenerationService::ReportTokenized(
+    const fmaas::BatchedTokenizeResponse& response, absl::Duration duration) {
+  TokenizedCall call = {.num_inputs = response.responses_size(),
+                        .duration = duration};
+  for (const fmaas::TokenizeResponse& text : response.responses()) {
+    call.token_counts.push_back(static_cast<int32_t>(text.token_count()));
+  }
+  observer_.OnTokenized(call);
 }
 
 grpc::ServerUnaryReactor* GenerationService::ModelInfo(

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "absl/time/time.h"
 #include "base/clock.h"
 #include "model/tokenizer/tokenizer.h"
 #include "proto/generation.grpc.pb.h"
@@ -10,6 +11,7 @@
 #include "server/seed_source.h"
 #include "server/service_context.h"
 #include "server/service_options.h"
+#include "server/worker_pool.h"
 
 namespace drover {
 
@@ -47,6 +49,9 @@ class GenerationService final
       fmaas::ModelInfoResponse* response) override;
 
  private:
+  void ReportTokenized(const fmaas::BatchedTokenizeResponse& response,
+                       absl::Duration duration);
+
   const ServiceOptions options_;
   const Tokenizer& tokenizer_;
   RequestObserver& observer_;
@@ -54,6 +59,7 @@ class GenerationService final
   Admission admission_;
   SeedSource seeds_;
   Emitter emitter_;
+  WorkerPool tokenization_;
   const ServiceContext context_;
 };
 

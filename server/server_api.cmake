@@ -17,6 +17,7 @@ drover_library(server_api
     token_info.cc
     tokenize.cc
     unary_call.cc
+    worker_pool.cc
   PUBLIC
     drover::base
     drover::generation_proto

@@ -7,6 +7,7 @@
 #include "server/request_observer.h"
 #include "server/seed_source.h"
 #include "server/service_options.h"
+#include "server/worker_pool.h"
 
 namespace drover {
 
@@ -19,6 +20,7 @@ struct ServiceContext {
   Admission& admission;
   SeedSource& seeds;
   Emitter& emitter;
+  WorkerPool& tokenization;
 };
 
 }  // namespace drover

@@ -23,6 +23,8 @@ absl::Status ServiceOptions::Validate() const {
   DROVER_RETURN_IF_ERROR(AtLeast("max_top_n_tokens", max_top_n_tokens, 0));
   DROVER_RETURN_IF_ERROR(
       AtLeast("max_pending_stream_bytes", max_pending_stream_bytes, 1));
+  DROVER_RETURN_IF_ERROR(
+      AtLeast("num_tokenization_threads", num_tokenization_threads, 1));
   return AtLeast("num_emitter_threads", num_emitter_threads, 1);
 }
 

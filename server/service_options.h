@@ -22,6 +22,9 @@ struct ServiceOptions {
   // Bytes that may wait for one stream's client; beyond it the stream ends with
   // RESOURCE_EXHAUSTED.
   int64_t max_pending_stream_bytes = 1 << 20;
+  // Threads that encode texts, and thus how many long ones are worked on at
+  // once; short ones wait behind them.
+  int num_tokenization_threads = 2;
   // Threads that assemble text, shared by all requests.
   int num_emitter_threads = 1;
   // Whether a matched stop sequence stays in the text when the request does not

@@ -45,12 +45,22 @@ void StreamCall::Begin(const fmaas::SingleGenerationRequest& message) {
     // The one error that TGIS does not count.
     return End(absl::InvalidArgumentError("missing request"));
   }
+  preparing_ = true;
+  service_.tokenization.Run(
+      [self = shared_from_this(), &message] { self->Prepare(message); });
+}
+
+void StreamCall::Prepare(const fmaas::SingleGenerationRequest& message) {
   absl::StatusOr<std::vector<PreparedRequest>> prepared =
       PrepareCall({.texts = {message.request().text()},
                    .params = message.params(),
                    .prefix_id = message.prefix_id(),
                    .adapter_id = message.adapter_id()},
                   call_, service_);
+  absl::MutexLock lock(&mutex_);
+  preparing_ = false;
+  // The client has left meanwhile.
+  if (end_.has_value()) return Advance();
   if (!prepared.ok()) {
     return Fail(FailureKind::kValidation, prepared.status());
   }
@@ -137,7 +147,7 @@ void StreamCall::Abandon(FailureKind kind, const absl::Status& status) {
 }
 
 void StreamCall::Advance() {
-  if (write_in_flight_ || finish_called_) return;
+  if (preparing_ || write_in_flight_ || finish_called_) return;
   if (!outbox_.empty()) {
     in_flight_ = outbox_.Pop();
     write_in_flight_ = true;

@@ -22,21 +22,23 @@ namespace drover {
 
 // One GenerateStream call.
 //
-//   Begin       gRPC's thread: admit, validate, acknowledge, submit
+//   Begin       gRPC's thread: admit
+//   Prepare     a tokenization thread: validate, encode, acknowledge, submit
 //   OnMessage   emitter's thread: into the outbox, and out if nothing is in
 //               flight
 //   OnWriteDone gRPC's thread: the next of the outbox, or the end
 //   OnCancel    gRPC's thread: the client is gone; so is the request
 //   OnDone      gRPC's last word
 //
-// At most one write is in flight, and the call finishes only when none is. It
-// lives until both gRPC and the emitter have let go of it.
+// At most one write is in flight, and the call finishes only when none is and
+// nothing reads the client's message any more. It lives until both gRPC and the
+// emitter have let go of it.
 class StreamCall final
     : public grpc::ServerWriteReactor<fmaas::GenerationResponse>,
       public ContinuationListener,
       public std::enable_shared_from_this<StreamCall> {
  public:
-  // The reactor that gRPC gets. `request` need not outlive this.
+  // The reactor that gRPC gets. `request` lives until OnDone.
   static StreamCall* Start(const ServiceContext& service,
                            const grpc::CallbackServerContext& context,
                            const fmaas::SingleGenerationRequest& request);
@@ -53,6 +55,7 @@ class StreamCall final
 
  private:
   void Begin(const fmaas::SingleGenerationRequest& message);
+  void Prepare(const fmaas::SingleGenerationRequest& message);
   void Submit(PreparedRequest prepared) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // The call ends with `status` once the outbox is empty, or is counted as a
@@ -75,6 +78,7 @@ class StreamCall final
   std::shared_ptr<EmittedRequest> request_ ABSL_GUARDED_BY(mutex_);
   StreamOutbox outbox_ ABSL_GUARDED_BY(mutex_);
   fmaas::GenerationResponse in_flight_ ABSL_GUARDED_BY(mutex_);
+  bool preparing_ ABSL_GUARDED_BY(mutex_) = false;
   bool write_in_flight_ ABSL_GUARDED_BY(mutex_) = false;
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);
   bool finish_called_ ABSL_GUARDED_BY(mutex_) = false;

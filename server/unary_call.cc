@@ -31,6 +31,13 @@ void UnaryCall::Begin(const fmaas::BatchedGenerationRequest& message) {
     return Fail(FailureKind::kConcurrencyLimit, 1, permits.status());
   }
   permits_ = *std::move(permits);
+  preparing_ = true;
+  num_unfinished_ = num_inputs;
+  service_.tokenization.Run(
+      [self = shared_from_this(), &message] { self->Prepare(message); });
+}
+
+void UnaryCall::Prepare(const fmaas::BatchedGenerationRequest& message) {
   std::vector<std::string_view> texts;
   for (const auto& request : message.requests()) {
     texts.push_back(request.text());
@@ -41,6 +48,10 @@ void UnaryCall::Begin(const fmaas::BatchedGenerationRequest& message) {
                    .prefix_id = message.prefix_id(),
                    .adapter_id = message.adapter_id()},
                   call_, service_);
+  absl::MutexLock lock(&mutex_);
+  preparing_ = false;
+  // The client has left meanwhile.
+  if (end_.has_value()) return FinishIfEnded();
   if (!prepared.ok()) {
     return Fail(FailureKind::kValidation, 1, prepared.status());
   }
@@ -50,7 +61,6 @@ void UnaryCall::Begin(const fmaas::BatchedGenerationRequest& message) {
 void UnaryCall::Submit(std::vector<PreparedRequest> prepared,
                        const fmaas::BatchedGenerationRequest& message) {
   const int num_inputs = message.requests_size();
-  num_unfinished_ = num_inputs;
   inputs_.reserve(num_inputs);
   for (int i = 0; i < num_inputs; ++i) {
     const Continuation::Options& options = prepared[i].continuation;
@@ -78,7 +88,7 @@ void UnaryCall::Submit(std::vector<PreparedRequest> prepared,
 void UnaryCall::OnMessage(int index, const fmaas::GenerationResponse& message,
                           bool is_last) {
   absl::MutexLock lock(&mutex_);
-  if (ended_) return;
+  if (end_.has_value()) return;
   fmaas::GenerationResponse& response = *response_.mutable_responses(index);
   AppendMessage(message, response);
   if (!is_last) return;
@@ -89,12 +99,12 @@ void UnaryCall::OnMessage(int index, const fmaas::GenerationResponse& message,
 
 void UnaryCall::OnFailed(const absl::Status& status) {
   absl::MutexLock lock(&mutex_);
-  if (!ended_) Fail(GenerationFailureKind(status), 1, status);
+  if (!end_.has_value()) Fail(GenerationFailureKind(status), 1, status);
 }
 
 void UnaryCall::OnCancel() {
   absl::MutexLock lock(&mutex_);
-  if (ended_) return;
+  if (end_.has_value()) return;
   Fail(FailureKind::kCancelled, num_unfinished_,
        absl::CancelledError("the client is gone"));
 }
@@ -117,10 +127,15 @@ void UnaryCall::Fail(FailureKind kind, int num_failures,
 }
 
 void UnaryCall::End(const absl::Status& status) {
-  ended_ = true;
+  end_ = status;
+  FinishIfEnded();
+}
+
+void UnaryCall::FinishIfEnded() {
+  if (preparing_ || !end_.has_value()) return;
   // Released first, so that a client which has seen the answer is admitted.
   permits_.Release();
-  Finish(ToGrpcStatus(status));
+  Finish(ToGrpcStatus(*end_));
 }
 
 }  // namespace drover

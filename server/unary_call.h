@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -27,8 +28,7 @@ namespace drover {
 class UnaryCall final : public grpc::ServerUnaryReactor,
                         public std::enable_shared_from_this<UnaryCall> {
  public:
-  // The reactor that gRPC gets. `request` need not outlive this; `response`
-  // does until OnDone.
+  // The reactor that gRPC gets. `request` and `response` live until OnDone.
   static UnaryCall* Start(const ServiceContext& service,
                           const grpc::CallbackServerContext& context,
                           const fmaas::BatchedGenerationRequest& request,
@@ -59,7 +59,10 @@ class UnaryCall final : public grpc::ServerUnaryReactor,
     const int index_;
   };
 
+  // gRPC's thread: admission.
   void Begin(const fmaas::BatchedGenerationRequest& message);
+  // A tokenization thread: the rest.
+  void Prepare(const fmaas::BatchedGenerationRequest& message);
   void Submit(std::vector<PreparedRequest> prepared,
               const fmaas::BatchedGenerationRequest& message)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -72,6 +75,8 @@ class UnaryCall final : public grpc::ServerUnaryReactor,
   void Fail(FailureKind kind, int num_failures, const absl::Status& status)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void End(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Once ended, unless the client's message is still being read.
+  void FinishIfEnded() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const ServiceContext& service_;
   const CallInfo call_;
@@ -85,7 +90,8 @@ class UnaryCall final : public grpc::ServerUnaryReactor,
   std::vector<std::shared_ptr<EmittedRequest>> requests_
       ABSL_GUARDED_BY(mutex_);
   int num_unfinished_ ABSL_GUARDED_BY(mutex_) = 0;
-  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
+  bool preparing_ ABSL_GUARDED_BY(mutex_) = false;
+  std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace drover

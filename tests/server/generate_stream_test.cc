@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/server/service_harness.h"
@@ -255,6 +256,33 @@ TEST_F(GenerateStreamTest, ACancelledCallCancelsItsRequest) {
   EXPECT_THAT(service.observer().story(),
               ElementsAre("stream 1", "encoded 2", "validated 2/20",
                           "failed cancelled 1"));
+}
+
+TEST_F(GenerateStreamTest, ALongPromptHoldsUpNobodyAndCanBeCancelled) {
+  absl::Notification encoding, go_on;
+  {
+    ServiceOptions options;
+    options.num_tokenization_threads = 1;
+    ServiceHarness service(engine_, options);
+    service.observer().set_on_encoded([&] {
+      encoding.Notify();
+      go_on.WaitForNotification();
+    });
+    const auto reader = Call(service, Prompt("p"));
+    encoding.WaitForNotification();
+
+    grpc::ClientContext info_context;
+    fmaas::ModelInfoResponse info;
+    EXPECT_TRUE(service.stub()
+                    .ModelInfo(&info_context, fmaas::ModelInfoRequest(), &info)
+                    .ok());
+    context_.TryCancel();
+    service.observer().AwaitFailures(1);
+    go_on.Notify();
+    EXPECT_THAT(ReadNext(*reader), HasSubstr("status: 1"));
+  }
+  // Its client had left before it could be submitted.
+  EXPECT_EQ(engine_.num_submitted(), 0);
 }
 
 TEST_F(GenerateStreamTest, ASlowReaderLosesItsStreamAndNobodyWaits) {

@@ -110,6 +110,7 @@ void RecordingObserver::OnCall(CallKind kind, int num_inputs) {
 }
 
 void RecordingObserver::OnEncoded(int32_t raw_input_token_count) {
+  if (on_encoded_) on_encoded_();
   absl::MutexLock lock(&mutex_);
   story_.push_back(absl::StrCat("encoded ", raw_input_token_count));
 }

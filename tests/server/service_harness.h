@@ -83,10 +83,16 @@ class RecordingObserver final : public RequestObserver {
   std::vector<std::string> story() const;
   std::vector<FinishedRequest> finished() const;
   std::vector<FailedRequest> failed() const;
+  // Called on the thread that encodes, after each text; before the first call.
+  void set_on_encoded(std::function<void()> hook) {
+    on_encoded_ = std::move(hook);
+  }
+
   // Waits for this many failures.
   void AwaitFailures(size_t count);
 
  private:
+  std::function<void()> on_encoded_;
   mutable absl::Mutex mutex_;
   std::vector<std::string> story_ ABSL_GUARDED_BY(mutex_);
   std::vector<FinishedRequest> finished_ ABSL_GUARDED_BY(mutex_);
