@@ -86,13 +86,19 @@ Choice Choose(const SamplingParams& params, const Distribution& distribution,
   return {.token = {.id = distribution.id(static_cast<size_t>(position))}};
 }
 
-// What the filters leave of `logits`. At least one of them is on.
+// What the filters leave of `logits`, one of which is above -inf. At least one
+// filter is on.
 std::vector<Candidate> Filter(const SamplingParams& params,
                               absl::Span<const float> logits) {
-  std::vector<Candidate> candidates =
-      params.top_k > 0 ? KeepTopK(logits, params.top_k) : KeepPossible(logits);
-  if (candidates.empty()) return candidates;
-  if (params.top_p < 1.0f) KeepTopP(params.top_p, candidates);
+  std::vector<Candidate> candidates;
+  if (params.top_k > 0) {
+    candidates = KeepTopK(logits, params.top_k);
+    if (params.top_p < 1.0f) KeepTopP(params.top_p, candidates);
+  } else if (params.top_p < 1.0f) {
+    candidates = KeepTopP(params.top_p, logits);
+  } else {
+    candidates = KeepPossible(logits);
+  }
   if (params.typical_p < 1.0f) KeepTypical(params.typical_p, candidates);
   return candidates;
 }
@@ -104,13 +110,15 @@ Choice Draw(const SamplingParams& params, absl::Span<const float> logits,
     const Distribution all = {.scores = logits};
     return Choose(params, all, DrawPosition(all, draw));
   }
+  if (Scan(logits).max == kMinusInfinity) {
+    return {.status = SequenceStatus::kNonFiniteLogits};
+  }
   std::vector<int32_t> ids;
   std::vector<float> scores;
   for (const Candidate& candidate : Filter(params, logits)) {
     ids.push_back(candidate.id);
     scores.push_back(candidate.score);
   }
-  if (ids.empty()) return {.status = SequenceStatus::kNonFiniteLogits};
   const Distribution kept = {.scores = scores, .ids = ids};
   return Choose(params, kept, DrawPosition(kept, draw));
 }

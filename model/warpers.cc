@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "model/distribution.h"
+#include "model/kernels/cpu/cpu_kernels.h"
 
 namespace drover {
 namespace {
@@ -38,15 +39,25 @@ size_t SortUntilMass(std::vector<Item>& items, double target, Better better,
   return items.size();
 }
 
-// Drops what has so little mass that all such candidates together do not reach
-// what top_p cuts off: of tens of thousands, a few hundred remain.
-void DropNegligible(double max, double cut_mass,
-                    std::vector<Candidate>& candidates) {
-  const double bar =
-      max + std::log(cut_mass / static_cast<double>(candidates.size()));
-  std::erase_if(candidates, [&](const Candidate& c) {
-    return c.score < bar && c.score < max;
-  });
+bool IsBetter(const Candidate& a, const Candidate& b) {
+  return a.score != b.score ? a.score > b.score : a.id < b.id;
+}
+
+// Cuts the candidates where the best have `target` of mass, e^(score - max).
+void CutAtMass(double target, double max, std::vector<Candidate>& candidates) {
+  candidates.resize(SortUntilMass(
+      candidates, target, IsBetter,
+      [&](const Candidate& c) { return std::exp(c.score - max); }));
+}
+
+std::vector<Candidate> KeepAtLeast(double bar, absl::Span<const float> scores) {
+  std::vector<Candidate> kept;
+  for (size_t id = 0; id < scores.size(); ++id) {
+    if (scores[id] >= bar && scores[id] > kMinusInfinity) {
+      kept.push_back({static_cast<int32_t>(id), scores[id]});
+    }
+  }
+  return kept;
 }
 
 struct Deviation {
@@ -58,30 +69,32 @@ struct Deviation {
 }  // namespace
 
 std::vector<Candidate> KeepTopK(absl::Span<const float> scores, int32_t k) {
-  const float threshold = KthLargest(scores, k);
-  std::vector<Candidate> kept;
-  for (size_t id = 0; id < scores.size(); ++id) {
-    if (scores[id] >= threshold && scores[id] > kMinusInfinity) {
-      kept.push_back({static_cast<int32_t>(id), scores[id]});
-    }
-  }
-  return kept;
+  return KeepAtLeast(KthLargest(scores, k), scores);
 }
 
 std::vector<Candidate> KeepPossible(absl::Span<const float> scores) {
-  return KeepTopK(scores, std::numeric_limits<int32_t>::max());
+  return KeepAtLeast(kMinusInfinity, scores);
 }
 
 void KeepTopP(float top_p, std::vector<Candidate>& candidates) {
   const double max = MaxScore(candidates);
-  const auto mass = [&](const Candidate& c) { return std::exp(c.score - max); };
   double total = 0.0;
-  for (const Candidate& c : candidates) total += mass(c);
-  DropNegligible(max, (1.0 - top_p) * total, candidates);
-  const auto better = [](const Candidate& a, const Candidate& b) {
-    return a.score != b.score ? a.score > b.score : a.id < b.id;
-  };
-  candidates.resize(SortUntilMass(candidates, top_p * total, better, mass));
+  for (const Candidate& c : candidates) total += std::exp(c.score - max);
+  CutAtMass(top_p * total, max, candidates);
+}
+
+std::vector<Candidate> KeepTopP(float top_p, absl::Span<const float> scores) {
+  const kernels::LogitKernels& kernels = kernels::CpuLogitKernels();
+  const int64_t size = static_cast<int64_t>(scores.size());
+  const float max = kernels.scan(scores.data(), size).max;
+  const double total = kernels.exp_sums(scores.data(), size, max).sum;
+  // Ids with so little mass that all of them together do not reach what top_p
+  // cuts off need not be candidates: of tens of thousands, hundreds remain.
+  const double cut_mass = (1.0 - top_p) * total;
+  const double bar = max + std::log(cut_mass / static_cast<double>(size));
+  std::vector<Candidate> kept = KeepAtLeast(std::min<double>(bar, max), scores);
+  CutAtMass(top_p * total, max, kept);
+  return kept;
 }
 
 void KeepTypical(float typical_p, std::vector<Candidate>& candidates) {

@@ -25,8 +25,11 @@ std::vector<Candidate> KeepTopK(absl::Span<const float> scores, int32_t k);
 std::vector<Candidate> KeepPossible(absl::Span<const float> scores);
 
 // Ordered by score descending, then id ascending: those before which less than
-// `top_p` of the mass lies. top_p in (0, 1).
+// `top_p` of the mass lies. top_p in (0, 1). At least one score is above -inf.
 void KeepTopP(float top_p, std::vector<Candidate>& candidates);
+
+// The same of a whole vocabulary, most of which is never looked at twice.
+std::vector<Candidate> KeepTopP(float top_p, absl::Span<const float> scores);
 
 // Ordered by how far their information -log p is from the entropy: those
 // before which less than `typical_p` of the mass lies, and all as near as the

@@ -36,6 +36,12 @@ std::vector<Candidate> Weighted(const std::vector<double>& weights) {
   return candidates;
 }
 
+std::vector<float> Scores(const std::vector<double>& weights) {
+  std::vector<float> scores;
+  for (const Candidate& c : Weighted(weights)) scores.push_back(c.score);
+  return scores;
+}
+
 TEST(KeepTopKTest, KeepsTiesAtTheBoundaryAndDropsTheImpossible) {
   struct Case {
     std::string situation;
@@ -100,6 +106,8 @@ TEST(KeepTopPTest, KeepsTheTokenThatCrossesTheMass) {
     std::vector<Candidate> candidates = Weighted(c.weights);
     KeepTopP(c.top_p, candidates);
     EXPECT_EQ(SortedIds(candidates), c.kept) << c.situation;
+    EXPECT_EQ(SortedIds(KeepTopP(c.top_p, Scores(c.weights))), c.kept)
+        << c.situation;
   }
 }
 
@@ -124,6 +132,8 @@ TEST(KeepTopPTest, AgreesWithSortingALargeVocabulary) {
     std::vector<Candidate> candidates = Weighted(weights);
     KeepTopP(top_p, candidates);
     EXPECT_EQ(SortedIds(candidates), SortedIds(expected)) << top_p;
+    EXPECT_EQ(SortedIds(KeepTopP(top_p, Scores(weights))), SortedIds(expected))
+        << top_p;
   }
 }
 
