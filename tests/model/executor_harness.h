@@ -1,0 +1,112 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/bounded_queue.h"
+#include "base/check.h"
+#include "model/model_executor.h"
+#include "scheduler/batch_plan.h"
+
+namespace drover {
+
+// Drives a ModelExecutor by hand: plans are written out by the test, results
+// are waited for.
+class ExecutorHarness {
+ public:
+  explicit ExecutorHarness(const ModelExecutorOptions& options)
+      : executor_(CreateOrDie(options)) {
+    executor_->Start([this](absl::StatusOr<StepResult> result) {
+      results_.Push(std::move(result));
+    });
+  }
+
+  // Numbers the plan.
+  void Submit(BatchPlan plan) {
+    plan.step = ++step_;
+    executor_->Submit(std::move(plan));
+  }
+
+  absl::StatusOr<StepResult> Await() {
+    while (pending_.empty()) {
+      pending_ = results_.PopAll();
+    }
+    absl::StatusOr<StepResult> result = std::move(pending_.front());
+    pending_.erase(pending_.begin());
+    return result;
+  }
+
+  absl::StatusOr<StepResult> TryRun(BatchPlan plan) {
+    Submit(std::move(plan));
+    return Await();
+  }
+
+  // A plan that must succeed.
+  StepResult Run(BatchPlan plan) { return ValueOrDie(TryRun(std::move(plan))); }
+
+  // Blocks nobody has, for `num_tokens`.
+  std::vector<int32_t> NewBlocks(int32_t num_tokens) {
+    std::vector<int32_t> blocks;
+    for (int32_t i = 0; i < num_tokens; i += kBlockSize) {
+      DROVER_CHECK(next_block_ < executor_->info().num_blocks);
+      blocks.push_back(next_block_++);
+    }
+    return blocks;
+  }
+
+  // All blocks are free again.
+  void ResetBlocks() { next_block_ = kScratchBlock + 1; }
+
+  ModelExecutor& executor() { return *executor_; }
+
+ private:
+  template <typename T>
+  static T ValueOrDie(absl::StatusOr<T> result) {
+    if (!result.ok()) {
+      CheckFailed(__FILE__, __LINE__, "ok", result.status().ToString());
+    }
+    return *std::move(result);
+  }
+
+  static std::unique_ptr<ModelExecutor> CreateOrDie(
+      const ModelExecutorOptions& options) {
+    return ValueOrDie(ModelExecutor::Create(options, nullptr));
+  }
+
+  BoundedQueue<absl::StatusOr<StepResult>> results_{/*capacity=*/16};
+  std::vector<absl::StatusOr<StepResult>> pending_;
+  std::unique_ptr<ModelExecutor> executor_;  // ends before the queue does
+  uint64_t step_ = 0;
+  int32_t next_block_ = kScratchBlock + 1;
+};
+
+inline std::string FixtureModel(const std::string& name) {
+  return std::string(DROVER_SOURCE_DIR) + "/tests/testdata/hf-models/" + name;
+}
+
+inline std::string DemoModel() {
+  return std::string(DROVER_SOURCE_DIR) + "/models/fables-7m";
+}
+
+// A small executor for tests.
+inline ModelExecutorOptions TestOptions(const std::string& model_dir,
+                                        DType dtype = DType::kFloat32) {
+  return {.model_dir = model_dir,
+          .dtype = dtype,
+          .kv_cache_bytes = 32 << 20,
+          .num_slots = 16,
+          .max_step_tokens = 512,
+          .max_sequence_length = 512,
+          .num_threads = 2};
+}
+
+// Greedy, reporting the chosen token's score.
+inline SamplingParams GreedyWithScores(int32_t top_n = 0) {
+  return {.greedy = true, .token_scores = true, .top_n = top_n};
+}
+
+}  // namespace drover
