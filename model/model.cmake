@@ -9,6 +9,7 @@ drover_library(model
     layers/linear.cc
     layers/mlp.cc
     layers/rms_norm.cc
+    layers/rope_frequencies.cc
     layers/rotary_embedding.cc
     llama.cc
     model_executor.cc

@@ -10,6 +10,7 @@
 #include "ATen/ops/ones.h"
 #include "base/check.h"
 #include "base/status_macros.h"
+#include "model/dummy_weights.h"
 #include "model/expected_tensors.h"
 #include "model/kernels/bfloat16.h"
 #include "model/kernels/kernel_dispatch.h"
@@ -66,39 +67,9 @@ class FileWeightSource : public WeightSource {
   std::vector<std::byte> aligned_;
 };
 
-// Scrambles a counter: the finaliser of a 32-bit hash, as a random number
-// generator that any thread can enter anywhere.
-inline uint32_t Scramble(uint32_t value) {
-  value ^= value >> 16;
-  value *= 0x7feb352dU;
-  value ^= value >> 15;
-  value *= 0x846ca68bU;
-  value ^= value >> 16;
-  return value;
-}
-
-// The sum of four random bytes has mean 510 and this deviation.
-constexpr float kByteSumDeviation = 147.8f;
-constexpr float kWeightDeviation = 0.02f;
-
-inline float RoughlyNormal(uint32_t counter) {
-  const uint32_t bits = Scramble(counter);
-  const auto sum = static_cast<int32_t>((bits & 0xff) + ((bits >> 8) & 0xff) +
-                                        ((bits >> 16) & 0xff) + (bits >> 24));
-  return static_cast<float>(sum - 510) * (kWeightDeviation / kByteSumDeviation);
-}
-
 inline void Store(float value, float& out) { out = value; }
 inline void Store(float value, kernels::BFloat16& out) {
   out = kernels::ToBFloat16(value);
-}
-
-uint32_t HashName(std::string_view name) {
-  uint32_t hash = 2166136261U;  // FNV-1a
-  for (const char c : name) {
-    hash = (hash ^ static_cast<uint8_t>(c)) * 16777619U;
-  }
-  return hash;
 }
 
 class RandomWeightSource : public WeightSource {
@@ -109,13 +80,13 @@ class RandomWeightSource : public WeightSource {
       out.fill_(name.ends_with(".bias") ? 0.0 : 1.0);
       return;
     }
-    const uint32_t seed = Scramble(HashName(name));
+    const uint32_t seed = DummySeed(name);
     kernels::WithKernels(out, [&]<typename T>(const kernels::KernelTable<T>&) {
       T* data = kernels::Data<T>(out);
       at::parallel_for(
           0, out.numel(), 1 << 16, [&](int64_t begin, int64_t end) {
             for (int64_t i = begin; i < end; ++i) {
-              Store(RoughlyNormal(seed + static_cast<uint32_t>(i)), data[i]);
+              Store(DummyWeight(seed + static_cast<uint32_t>(i)), data[i]);
             }
           });
     });
