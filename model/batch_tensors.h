@@ -50,9 +50,10 @@ struct BatchTensors {
   void AddPadding();
 };
 
-// With fewer rows than this oneDNN's bfloat16 product of one row reads the
-// weights at three quarters of the speed at which it reads them for four
-// (Zen 4: 35 and 45 GB/s), so that a smaller step is padded.
+// Steps with fewer rows are padded to this many. oneDNN's bfloat16 product is
+// slower for one row than for four: 1.1 to 1.4 times over three shapes of the
+// 1.1B model (Zen 4, two cores), products alone; nobody has compared whole
+// steps.
 inline constexpr int32_t kMinRows = 4;
 
 }  // namespace drover

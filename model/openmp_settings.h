@@ -5,15 +5,23 @@
 
 namespace drover {
 
-// How long a thread of OpenMP's team spins at a barrier before it sleeps. By
-// default it spins for about a second while the machine has a CPU for each
-// thread; with the router, or anybody, on one of these CPUs the team's threads
-// then burn the time that the one they wait for needs. Two cores, others
-// building on them, the golden tests of the demo model: 6.9 s as it comes,
-// 4.1 s with OMP_WAIT_POLICY=passive, 2.9 s with 1000 rounds, 2.6 s with 20000
-// (some ten microseconds: longer than from one loop of a layer to the next).
+// How many rounds a thread of OpenMP's team spins at a barrier before it
+// sleeps. libgomp's own 300000 are best while every CPU is the team's; with
+// anybody else on one of them the team burns the time that its last thread
+// needs. The demo model's golden tests on two cores (Zen 4), seconds, range of
+// three runs interleaved; the neighbour is one loop that never sleeps:
+//
+//   rounds           alone       beside a busy neighbour
+//   300000           2.3 - 4.9     7.0 -  8.3
+//    20000           2.3 - 2.6    15.8 - 18.1
+//     5000           2.4 - 4.2     9.0 -  9.7
+//     1000           2.6 - 3.2     5.0 -  5.8
+//      100           3.5 - 4.3     3.8 -  4.6
+//   0 (passive)      3.5 - 4.2     3.5 -  3.8
+//
+// 1000 is never far from the best of its column.
 inline constexpr const char* kOpenMpSpinVariable = "GOMP_SPINCOUNT";
-inline constexpr const char* kOpenMpSpinCount = "20000";
+inline constexpr const char* kOpenMpSpinCount = "1000";
 
 // OpenMP reads its settings when the program is loaded, before main. Whoever
 // starts a shard had better set the variable; this is for the shard that finds

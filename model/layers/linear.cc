@@ -10,6 +10,11 @@
 namespace drover {
 namespace {
 
+// Packed against at::linear on plain weights, bfloat16, in one run on a quiet
+// machine (Zen 4, two cores), over 2048x11264, 5632x2048 and 2048x2560:
+// one row 1.4 to 1.9 times as fast, four 1.5 to 2.1, sixteen 1.6 to 1.8,
+// 64 1.2 to 1.3, 512 1.05 to 1.06.
+//
 // LibTorch exports no oneDNN symbols, and has no header for these two
 // operators: the dispatcher is the way in.
 using PackWeight = at::Tensor(const at::Tensor& weight,
