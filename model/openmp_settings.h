@@ -9,9 +9,10 @@ namespace drover {
 // sleeps. libgomp's own 300000 are best while every CPU is the team's; with
 // anybody else on one of them the team burns the time that its last thread
 // needs. The demo model's golden tests on two cores (Zen 4), seconds, range of
-// three runs interleaved; the neighbour is one loop that never sleeps:
+// three runs; the neighbour is one loop that never sleeps, and "no neighbour" a
+// shared machine on which others may have started something:
 //
-//   rounds           alone       beside a busy neighbour
+//   rounds         no neighbour      neighbour
 //   300000           2.3 - 4.9     7.0 -  8.3
 //    20000           2.3 - 2.6    15.8 - 18.1
 //     5000           2.4 - 4.2     9.0 -  9.7
