@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -11,15 +12,20 @@
 #include "base/check.h"
 #include "model/model_executor.h"
 #include "scheduler/batch_plan.h"
+#include "scheduler/executor.h"
+#include "tests/model/test_executor.h"
 
 namespace drover {
 
-// Drives a ModelExecutor by hand: plans are written out by the test, results
-// are waited for.
+// Drives an executor by hand: plans are written out by the test, results are
+// waited for.
 class ExecutorHarness {
  public:
   explicit ExecutorHarness(const ModelExecutorOptions& options)
-      : executor_(CreateOrDie(options)) {
+      : ExecutorHarness(ValueOrDie(CreateTestExecutor(options))) {}
+
+  explicit ExecutorHarness(std::unique_ptr<Executor> executor)
+      : executor_(std::move(executor)) {
     executor_->Start([this](absl::StatusOr<StepResult> result) {
       results_.Push(std::move(result));
     });
@@ -61,9 +67,8 @@ class ExecutorHarness {
   // All blocks are free again.
   void ResetBlocks() { next_block_ = kScratchBlock + 1; }
 
-  ModelExecutor& executor() { return *executor_; }
+  Executor& executor() { return *executor_; }
 
- private:
   template <typename T>
   static T ValueOrDie(absl::StatusOr<T> result) {
     if (!result.ok()) {
@@ -72,14 +77,10 @@ class ExecutorHarness {
     return *std::move(result);
   }
 
-  static std::unique_ptr<ModelExecutor> CreateOrDie(
-      const ModelExecutorOptions& options) {
-    return ValueOrDie(ModelExecutor::Create(options, nullptr));
-  }
-
+ private:
   BoundedQueue<absl::StatusOr<StepResult>> results_{/*capacity=*/16};
   std::vector<absl::StatusOr<StepResult>> pending_;
-  std::unique_ptr<ModelExecutor> executor_;  // ends before the queue does
+  std::unique_ptr<Executor> executor_;  // ends before the queue does
   uint64_t step_ = 0;
   int32_t next_block_ = kScratchBlock + 1;
 };
@@ -102,6 +103,16 @@ inline ModelExecutorOptions TestOptions(const std::string& model_dir,
           .max_step_tokens = 512,
           .max_sequence_length = 512,
           .num_threads = 2};
+}
+
+// Admits `ids` (at most 32) to slot 0 and prefills them.
+inline BatchPlan OneSequence(std::vector<int32_t> ids) {
+  BatchPlan plan;
+  const auto num_ids = static_cast<int32_t>(ids.size());
+  plan.admissions.push_back(
+      {.slot = {.slot = 0, .generation = 1}, .token_ids = std::move(ids)});
+  plan.work.push_back({.slot = 0, .num_tokens = num_ids, .new_blocks = {1, 2}});
+  return plan;
 }
 
 // Greedy, reporting the chosen token's score.

@@ -114,8 +114,9 @@ class GoldenTest : public testing::TestWithParam<GoldenModel> {
 };
 
 TEST_P(GoldenTest, PromptLogprobsAndLastLogitsAreTheReferences) {
-  const auto vocab_size =
-      static_cast<int32_t>(harness_.executor().config().vocab_size);
+  const auto config = LoadModelConfig(GetParam().dir);
+  ASSERT_TRUE(config.ok()) << config.status();
+  const auto vocab_size = static_cast<int32_t>(config->vocab_size);
   for (const GoldenCase& golden : LoadCases(GetParam())) {
     SamplingParams sampling = GreedyWithScores(/*top_n=*/vocab_size);
     sampling.prompt_scores = true;

@@ -1,0 +1,10 @@
+#include "tests/model/test_executor.h"
+
+namespace drover {
+
+absl::StatusOr<std::unique_ptr<Executor>> CreateTestExecutor(
+    const ModelExecutorOptions& options) {
+  return ModelExecutor::Create(options, nullptr);
+}
+
+}  // namespace drover

@@ -1,0 +1,175 @@
+// What only the CUDA executor has: graphs, padded buckets, other dtypes.
+
+#include "model/cuda/cuda_executor.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdint>
+#include <memory>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tests/model/executor_harness.h"
+#include "tests/testing/status_matchers.h"
+
+namespace drover {
+namespace {
+
+using testing::HasSubstr;
+
+// What rounding every activation does to the demo model's log-probabilities;
+// the largest of 200, and their mean.
+struct DTypeTolerance {
+  DType dtype;
+  float largest;
+  float mean;
+};
+
+constexpr DTypeTolerance kTolerances[] = {
+    {DType::kBFloat16, 0.25f, 0.04f},
+    {DType::kFloat16, 0.05f, 0.008f},
+};
+
+CudaExecutorOptions CudaOptions(DType dtype, bool use_graphs) {
+  CudaExecutorOptions options;
+  options.model = TestOptions(DemoModel(), dtype);
+  options.use_graphs = use_graphs;
+  return options;
+}
+
+ExecutorHarness MakeHarness(const CudaExecutorOptions& options) {
+  return ExecutorHarness(
+      ExecutorHarness::ValueOrDie(CudaExecutor::Create(options, nullptr)));
+}
+
+std::vector<int32_t> RandomIds(int32_t count, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::vector<int32_t> ids;
+  for (int32_t i = 0; i < count; ++i) {
+    ids.push_back(static_cast<int32_t>(random() % 320));
+  }
+  return ids;
+}
+
+// The results of one prefill of `num_sequences` and of some decodes.
+std::vector<SequenceResult> Generate(const CudaExecutorOptions& options,
+                                     int32_t num_sequences) {
+  constexpr int32_t kNumDecodes = 12;
+  ExecutorHarness harness = MakeHarness(options);
+  BatchPlan plan;
+  for (int32_t slot = 0; slot < num_sequences; ++slot) {
+    const int32_t length = 5 + 7 * slot;
+    plan.admissions.push_back(
+        {.slot = {.slot = slot, .generation = 1},
+         .token_ids = RandomIds(length, static_cast<uint32_t>(slot)),
+         .sampling = GreedyWithScores(/*top_n=*/2)});
+    plan.work.push_back(
+        {.slot = slot,
+         .num_tokens = length,
+         .new_blocks = harness.NewBlocks(length + kNumDecodes)});
+  }
+  std::vector<SequenceResult> results = harness.Run(std::move(plan)).sequences;
+  for (int32_t i = 0; i < kNumDecodes; ++i) {
+    for (SequenceResult& result : harness.Run(BatchPlan()).sequences) {
+      results.push_back(std::move(result));
+    }
+  }
+  return results;
+}
+
+TEST(CudaGraphTest, AGraphComputesWhatItsKernelsComputeOneByOne) {
+  // Sizes of a bucket, so that the two run the same shapes.
+  for (const int32_t num_sequences : {1, 2, 4, 8}) {
+    EXPECT_EQ(Generate(CudaOptions(DType::kBFloat16, true), num_sequences),
+              Generate(CudaOptions(DType::kBFloat16, false), num_sequences))
+        << num_sequences << " sequences";
+  }
+}
+
+TEST(CudaGraphTest, PaddingToABucketChangesNoSequence) {
+  // Eager steps have the exact size; 3, 5 and 11 are padded to 4, 8 and 16.
+  for (const int32_t num_sequences : {3, 5, 11}) {
+    const std::vector<SequenceResult> padded =
+        Generate(CudaOptions(DType::kFloat32, true), num_sequences);
+    const std::vector<SequenceResult> exact =
+        Generate(CudaOptions(DType::kFloat32, false), num_sequences);
+    ASSERT_EQ(padded.size(), exact.size());
+    for (size_t i = 0; i < exact.size(); ++i) {
+      const TokenScore& token = exact[i].tokens.at(0);
+      if (token.top.at(0).logprob - token.top.at(1).logprob < 1e-3f) break;
+      EXPECT_EQ(padded[i].tokens.at(0).id, token.id) << "result " << i;
+      EXPECT_NEAR(padded[i].tokens.at(0).logprob, token.logprob, 1e-4f);
+    }
+  }
+}
+
+std::vector<float> PromptLogprobs(DType dtype) {
+  constexpr int32_t kNumIds = 200;
+  ExecutorHarness harness = MakeHarness(CudaOptions(dtype, false));
+  BatchPlan plan;
+  plan.admissions.push_back({.slot = {.slot = 2, .generation = 1},
+                             .token_ids = RandomIds(kNumIds, /*seed=*/9),
+                             .sampling = {.prompt_scores = true}});
+  plan.work.push_back({.slot = 2,
+                       .num_tokens = kNumIds,
+                       .new_blocks = harness.NewBlocks(kNumIds)});
+  std::vector<float> logprobs;
+  const StepResult result = harness.Run(std::move(plan));
+  for (const TokenScore& score : result.sequences.at(0).prompt_scores) {
+    logprobs.push_back(score.logprob);
+  }
+  return logprobs;
+}
+
+TEST(CudaDTypeTest, ShortTypesScoreLikeFloat32WithinTheStatedTolerance) {
+  const std::vector<float> exact = PromptLogprobs(DType::kFloat32);
+  for (const DTypeTolerance& tolerance : kTolerances) {
+    const std::vector<float> rounded = PromptLogprobs(tolerance.dtype);
+    ASSERT_EQ(rounded.size(), exact.size());
+    double sum = 0.0;
+    for (size_t i = 0; i < exact.size(); ++i) {
+      const float error = std::abs(exact[i] - rounded[i]);
+      EXPECT_LT(error, tolerance.largest)
+          << DTypeName(tolerance.dtype) << ", prompt token " << i + 1;
+      sum += error;
+    }
+    EXPECT_LT(sum / static_cast<double>(exact.size()), tolerance.mean)
+        << DTypeName(tolerance.dtype);
+  }
+}
+
+TEST(CudaExecutorTest, ReportsHowLongEachStageOfItsStartTook) {
+  const auto executor =
+      CudaExecutor::Create(CudaOptions(DType::kBFloat16, true), nullptr);
+  ASSERT_THAT(executor, IsOk());
+  std::vector<std::string> names;
+  for (const StartupStage& stage : (*executor)->stages()) {
+    names.push_back(stage.name);
+  }
+  EXPECT_THAT(names, testing::ElementsAre("device", "weights", "tuning",
+                                          "warm-up", "kv_cache", "graphs"));
+}
+
+TEST(CudaExecutorTest, OptionsThatCannotBeAreNamed) {
+  CudaExecutorOptions options = CudaOptions(DType::kBFloat16, true);
+  options.gpu_memory_fraction = 1.5;
+  EXPECT_THAT(CudaExecutor::Create(options, nullptr),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("gpu_memory_fraction")));
+}
+
+TEST(CudaExecutorTest, TooSmallAFractionOfTheMemoryIsRefusedByName) {
+  CudaExecutorOptions options = CudaOptions(DType::kBFloat16, true);
+  options.model.kv_cache_bytes = 0;
+  options.gpu_memory_fraction = 1e-6;
+  EXPECT_THAT(
+      CudaExecutor::Create(options, nullptr),
+      StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("KV cache")));
+}
+
+}  // namespace
+}  // namespace drover

@@ -1,0 +1,30 @@
+#include <gtest/gtest.h>
+
+#include "model/cuda/cuda_executor.h"
+#include "tests/model/test_executor.h"
+
+namespace drover {
+namespace {
+
+// Skips every test of a program where there is nothing to run it on.
+class NeedsGpu : public testing::Environment {
+ public:
+  void SetUp() override {
+    if (!HasCudaDevice()) GTEST_SKIP() << "there is no GPU to run on";
+  }
+};
+
+const testing::Environment* const kNeedsGpu =
+    testing::AddGlobalTestEnvironment(new NeedsGpu);
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Executor>> CreateTestExecutor(
+    const ModelExecutorOptions& options) {
+  CudaExecutorOptions cuda_options;
+  cuda_options.model = options;
+  cuda_options.max_top_n = 512;  // some tests ask for whole vocabularies
+  return CudaExecutor::Create(cuda_options, nullptr);
+}
+
+}  // namespace drover
