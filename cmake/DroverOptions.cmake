@@ -3,6 +3,7 @@
 option(DROVER_BUILD_SHARD "Build what links LibTorch: model/ and drover-shard" ON)
 option(DROVER_BUILD_TESTS "Build the tests" ON)
 option(DROVER_BUILD_BENCHMARKS "Build the micro-benchmarks in bench/" OFF)
+option(DROVER_ENABLE_CUDA "Build the CUDA device, with nvcc" OFF)
 option(DROVER_WERROR "Treat warnings in our code as errors" ON)
 set(DROVER_SANITIZE "" CACHE STRING
   "Sanitizers for our code: address;undefined or thread")
@@ -30,9 +31,16 @@ set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
 set(CMAKE_LINK_DEPENDS_NO_SHARED ON)
 
 find_program(CCACHE_PROGRAM ccache)
-if(CCACHE_PROGRAM AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE_PROGRAM})
-endif()
+foreach(_language CXX CUDA)
+  if(CCACHE_PROGRAM AND NOT CMAKE_${_language}_COMPILER_LAUNCHER)
+    set(CMAKE_${_language}_COMPILER_LAUNCHER ${CCACHE_PROGRAM})
+  endif()
+endforeach()
+
+# 90a: Hopper with its own instructions. Older ones, from 80, compile too and
+# do without.
+set(CMAKE_CUDA_ARCHITECTURES 90a CACHE STRING
+  "GPU architectures to compile for, as CMake spells them")
 
 # The system's Python comes first: it is the one that has Debian's packages.
 find_program(DROVER_PYTHON python3 HINTS /usr/bin)
@@ -42,13 +50,18 @@ mark_as_advanced(DROVER_PYTHON)
 add_library(drover_compile_options INTERFACE)
 target_include_directories(drover_compile_options INTERFACE
   ${PROJECT_SOURCE_DIR})
-target_compile_options(drover_compile_options INTERFACE
+set(_cxx_warnings
   -Wall -Wextra -Wpedantic -Wnon-virtual-dtor
   # Designated initialisers leave fields at their defaults on purpose.
   -Wno-missing-field-initializers
   -Woverloaded-virtual
   $<$<BOOL:${DROVER_WERROR}>:-Werror>
   $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety>)
+target_compile_options(drover_compile_options INTERFACE
+  "$<$<COMPILE_LANGUAGE:CXX>:${_cxx_warnings}>"
+  # What nvcc generates for the host would not pass -Wpedantic.
+  "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Wno-missing-field-initializers>"
+  $<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${DROVER_WERROR}>>:-Werror=all-warnings>)
 target_link_options(drover_compile_options INTERFACE
   $<$<CONFIG:Release>:LINKER:--strip-all>)
 target_compile_definitions(drover_compile_options INTERFACE

@@ -9,6 +9,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "absl/status/status.h"
@@ -18,6 +19,9 @@
 #include "model/model_config.h"
 #include "model/model_executor.h"
 #include "sharding/shard_service.h"
+#ifdef DROVER_WITH_CUDA
+#include "model/cuda/cuda_executor.h"
+#endif
 
 namespace drover {
 namespace {
@@ -28,6 +32,9 @@ struct ShardOptions {
   std::string model_config;
   std::string dtype;
   std::string log_level = "info";
+  std::string device = "auto";
+  double gpu_memory_fraction = 0.9;
+  int32_t max_top_n = 10;
   int router_fd = -1;
   ModelExecutorOptions executor;
 };
@@ -46,9 +53,18 @@ void Describe(CLI::App& app, ShardOptions& options) {
   app.add_option("--model-config", options.model_config,
                  "Shape of dummy weights, by name");
   app.add_option("--dtype", options.dtype,
-                 "float32 or bfloat16; default: the model's own");
+                 "float32, bfloat16 or, on a GPU, float16; default: the "
+                 "model's own");
+  app.add_option("--device", options.device,
+                 "cpu, cuda, or auto: a GPU where there is one")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
+  app.add_option("--gpu-memory-fraction", options.gpu_memory_fraction,
+                 "Of the GPU's memory, for weights, activations and KV cache");
+  app.add_option("--max-top-n", options.max_top_n,
+                 "Most entries of best tokens that a request may ask for");
   app.add_option("--kv-cache-bytes", options.executor.kv_cache_bytes,
-                 "Memory of the KV cache; 0: a quarter of what there is");
+                 "Memory of the KV cache; 0: a quarter of what there is, or "
+                 "what is left on a GPU");
   app.add_option("--num-slots", options.executor.num_slots,
                  "Sequences that run at once");
   app.add_option("--max-step-tokens", options.executor.max_step_tokens,
@@ -84,7 +100,9 @@ class ProgressLog {
   int64_t last_quarter_ = 0;
 };
 
-void LogReady(const ShardOptions& options, const ModelExecutor& executor) {
+// Executor: ModelExecutor or CudaExecutor.
+template <typename Executor>
+void LogReady(const ShardOptions& options, const Executor& executor) {
   const LoadSummary& summary = executor.summary();
   spdlog::info("loaded model={} parameters={} bytes={} dtype={} seconds={:.3f}",
                options.model.empty() ? options.model_config : options.model,
@@ -99,6 +117,50 @@ void LogReady(const ShardOptions& options, const ModelExecutor& executor) {
       info.num_slots, info.max_sequence_length,
       int64_t{info.num_blocks - 1} * kBlockSize / info.max_sequence_length);
 }
+
+absl::Status ServeCpu(const ShardOptions& options,
+                      const std::string& fingerprint) {
+  DROVER_ASSIGN_OR_RETURN(
+      const std::unique_ptr<ModelExecutor> executor,
+      ModelExecutor::Create(options.executor, ProgressLog()));
+  LogReady(options, *executor);
+  return ServeShard(*executor, DROVER_VERSION, fingerprint, options.router_fd);
+}
+
+#ifdef DROVER_WITH_CUDA
+
+absl::Status ServeCuda(const ShardOptions& options,
+                       const std::string& fingerprint) {
+  CudaExecutorOptions cuda_options;
+  cuda_options.model = options.executor;
+  cuda_options.gpu_memory_fraction = options.gpu_memory_fraction;
+  cuda_options.max_top_n = options.max_top_n;
+  DROVER_ASSIGN_OR_RETURN(const std::unique_ptr<CudaExecutor> executor,
+                          CudaExecutor::Create(cuda_options, ProgressLog()));
+  spdlog::info("device {}", executor->DeviceDescription());
+  for (const StartupStage& stage : executor->stages()) {
+    spdlog::info("start stage={} seconds={:.3f}", stage.name,
+                 absl::ToDoubleSeconds(stage.elapsed));
+  }
+  LogReady(options, *executor);
+  return ServeShard(*executor, DROVER_VERSION, fingerprint, options.router_fd);
+}
+
+bool UsesCuda(const ShardOptions& options) {
+  return options.device == "cuda" ||
+         (options.device == "auto" && HasCudaDevice());
+}
+
+#else
+
+absl::Status ServeCuda(const ShardOptions&, const std::string&) {
+  return absl::InvalidArgumentError(
+      "--device cuda: this program was built for the CPU only");
+}
+
+bool UsesCuda(const ShardOptions& options) { return options.device == "cuda"; }
+
+#endif  // DROVER_WITH_CUDA
 
 absl::Status RunShard(ShardOptions options) {
   std::string fingerprint;
@@ -116,11 +178,8 @@ absl::Status RunShard(ShardOptions options) {
   if (!options.dtype.empty()) {
     DROVER_ASSIGN_OR_RETURN(options.executor.dtype, ParseDType(options.dtype));
   }
-  absl::StatusOr<std::unique_ptr<ModelExecutor>> executor =
-      ModelExecutor::Create(options.executor, ProgressLog());
-  if (!executor.ok()) return executor.status();
-  LogReady(options, **executor);
-  return ServeShard(**executor, DROVER_VERSION, fingerprint, options.router_fd);
+  return UsesCuda(options) ? ServeCuda(options, fingerprint)
+                           : ServeCpu(options, fingerprint);
 }
 
 }  // namespace

@@ -1,0 +1,412 @@
+#include "model/cuda/cuda_llama.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+#include <vector>
+
+#include "base/status_macros.h"
+#include "model/cuda/cuda_status.h"
+#include "model/cuda/matmul.h"
+#include "model/cuda/rope_table.h"
+#include "model/kernels/cuda/attention.h"
+#include "model/kernels/cuda/cuda_kernels.h"
+#include "model/kernels/cuda/gemv.h"
+
+namespace drover::cuda {
+namespace {
+
+using kernels::cuda::GemvArgs;
+using kernels::cuda::GemvInput;
+
+constexpr int32_t kMaxGemvRows = 8;
+
+// Row counts for which matrix products are timed: dense where decode batches
+// are, then in steps of about a quarter; and the largest of both kinds.
+std::vector<int64_t> TunedRows(int64_t max_rows, int64_t max_logit_rows) {
+  std::vector<int64_t> rows = {1, 2, 4, 8};
+  for (int64_t m = 16; m <= 64; m += 16) rows.push_back(m);
+  for (int64_t m = 96; m <= 256; m += 32) rows.push_back(m);
+  for (int64_t m = 384; m <= 1024; m += 128) rows.push_back(m);
+  for (int64_t m = 1536; m < max_rows; m += 512) rows.push_back(m);
+  rows.erase(std::lower_bound(rows.begin(), rows.end(), max_rows), rows.end());
+  rows.push_back(max_rows);
+  const auto place = std::lower_bound(rows.begin(), rows.end(), max_logit_rows);
+  if (*place != max_logit_rows) rows.insert(place, max_logit_rows);
+  return rows;
+}
+
+template <typename T>
+class TypedLlama : public CudaLlama {
+ public:
+  TypedLlama(const ModelConfig& config, const CudaLlamaLimits& limits,
+             DeviceWeights weights, Matmul matmul)
+      : config_(config),
+        limits_(limits),
+        weights_(std::move(weights)),
+        matmul_(std::move(matmul)) {}
+
+  absl::Status Prepare();
+
+  void SetKvCache(void* memory, int32_t num_blocks) override {
+    kv_cache_ = static_cast<T*>(memory);
+    kv_elements_ = int64_t{num_blocks} * config_.num_kv_heads *
+                   kernels::kKvBlockSize * config_.head_dim;
+  }
+  const StepInputs& inputs() const override { return inputs_; }
+  float* logits() const override { return logits_; }
+  absl::Status Forward(const StepShape& shape, cudaStream_t stream) override;
+  absl::Status Logits(const int32_t* rows, int32_t num_rows,
+                      cudaStream_t stream) override;
+
+ private:
+  void TakeBuffers(Arena& arena);
+  absl::Status Tune();
+  absl::Status Layer(size_t index, const StepShape& shape, cudaStream_t stream);
+  // out (+)= norm(x) . weight^T, or silu(gate) * up for the last of these.
+  absl::Status NormAndProject(const void* norm, const DeviceLinear& linear,
+                              T* out, int32_t num_rows, cudaStream_t stream);
+  absl::Status ProjectAndAdd(const DeviceLinear& linear, const T* x,
+                             int32_t num_rows, cudaStream_t stream);
+  absl::Status ActivateProjectAndAdd(const DeviceLinear& linear,
+                                     int32_t num_rows, cudaStream_t stream);
+  absl::Status Head(const T* x, int32_t num_rows, cudaStream_t stream);
+  void Norm(const T* x, const void* weight, T* out, int32_t num_rows,
+            cudaStream_t stream);
+  void Attend(size_t layer, const StepShape& shape, cudaStream_t stream);
+  kernels::PagedAttentionArgs<T> AttentionArgs(size_t layer, int32_t first,
+                                               int32_t count) const;
+  bool TryGemv(GemvArgs<T> args, const DeviceLinear& linear, int32_t num_rows,
+               cudaStream_t stream) const;
+
+  T* keys(size_t layer) const {
+    return kv_cache_ + 2 * static_cast<int64_t>(layer) * kv_elements_;
+  }
+  T* values(size_t layer) const { return keys(layer) + kv_elements_; }
+
+  const ModelConfig config_;
+  const CudaLlamaLimits limits_;
+  DeviceWeights weights_;
+  Matmul matmul_;
+
+  DeviceMemory memory_;  // of everything below
+  StepInputs inputs_;
+  T* residual_ = nullptr;   // [max_rows, hidden_size]
+  T* normed_ = nullptr;     // [max_rows, hidden_size]
+  T* qkv_ = nullptr;        // [max_rows, q_size + 2 kv_size]
+  T* attended_ = nullptr;   // [max_rows, q_size]
+  T* gate_up_ = nullptr;    // [max_rows, 2 * intermediate_size]
+  T* activated_ = nullptr;  // [max_rows, intermediate_size]
+  T* gathered_ = nullptr;   // [max_logit_rows, hidden_size]
+  float* logits_ = nullptr;
+  float* cos_ = nullptr;  // [max_positions, head_dim / 2]
+  float* sin_ = nullptr;
+  void* attention_workspace_ = nullptr;
+
+  T* kv_cache_ = nullptr;
+  int64_t kv_elements_ = 0;  // of one layer's keys
+};
+
+template <typename T>
+void TypedLlama<T>::TakeBuffers(Arena& arena) {
+  const int64_t rows = limits_.max_rows;
+  const int64_t sequences = limits_.max_sequences;
+  const int64_t hidden = config_.hidden_size;
+  const int64_t q_size = config_.num_heads * config_.head_dim;
+  const int64_t kv_size = config_.num_kv_heads * config_.head_dim;
+  inputs_.token_ids = arena.Take<int32_t>(rows);
+  inputs_.positions = arena.Take<int32_t>(rows);
+  inputs_.kv_slots = arena.Take<int32_t>(rows);
+  inputs_.query_start = arena.Take<int32_t>(sequences + 1);
+  inputs_.kv_len = arena.Take<int32_t>(sequences);
+  inputs_.block_tables =
+      arena.Take<int32_t>(sequences * limits_.max_blocks_per_seq);
+  inputs_.sample_slots = arena.Take<int32_t>(sequences);
+  residual_ = arena.Take<T>(rows * hidden);
+  normed_ = arena.Take<T>(rows * hidden);
+  qkv_ = arena.Take<T>(rows * (q_size + 2 * kv_size));
+  attended_ = arena.Take<T>(rows * q_size);
+  gate_up_ = arena.Take<T>(rows * 2 * config_.intermediate_size);
+  activated_ = arena.Take<T>(rows * config_.intermediate_size);
+  gathered_ = arena.Take<T>(limits_.max_logit_rows * hidden);
+  logits_ = arena.Take<float>(limits_.max_logit_rows * config_.vocab_size);
+  cos_ = arena.Take<float>(limits_.max_positions * config_.head_dim / 2);
+  sin_ = arena.Take<float>(limits_.max_positions * config_.head_dim / 2);
+  attention_workspace_ =
+      arena.TakeBytes(static_cast<int64_t>(kernels::cuda::DecodeWorkspaceBytes(
+          limits_.max_sequences, static_cast<int32_t>(config_.num_heads),
+          static_cast<int32_t>(config_.num_kv_heads),
+          static_cast<int32_t>(config_.head_dim))));
+}
+
+template <typename T>
+absl::Status TypedLlama<T>::Prepare() {
+  Arena counting;
+  TakeBuffers(counting);
+  DROVER_ASSIGN_OR_RETURN(
+      memory_, AllocateDevice(counting.used_bytes(), "the activations"));
+  DROVER_RETURN_IF_CUDA_ERROR(
+      cudaMemset(memory_.get(), 0, static_cast<size_t>(counting.used_bytes())));
+  Arena arena(memory_.get());
+  TakeBuffers(arena);
+  const RopeTable table =
+      ComputeRopeTable(config_.rope, config_.head_dim, limits_.max_positions);
+  const size_t bytes = table.cos.size() * sizeof(float);
+  DROVER_RETURN_IF_CUDA_ERROR(
+      cudaMemcpy(cos_, table.cos.data(), bytes, cudaMemcpyHostToDevice));
+  DROVER_RETURN_IF_CUDA_ERROR(
+      cudaMemcpy(sin_, table.sin.data(), bytes, cudaMemcpyHostToDevice));
+  return Tune();
+}
+
+template <typename T>
+absl::Status TypedLlama<T>::Tune() {
+  const DeviceLayer& layer = weights_.layers.front();
+  DROVER_RETURN_IF_ERROR(matmul_.Tune(layer.qkv, MatmulOutput::kStore,
+                                      limits_.max_rows, normed_, qkv_));
+  DROVER_RETURN_IF_ERROR(matmul_.Tune(layer.o, MatmulOutput::kAdd,
+                                      limits_.max_rows, attended_, residual_));
+  DROVER_RETURN_IF_ERROR(matmul_.Tune(layer.gate_up, MatmulOutput::kStore,
+                                      limits_.max_rows, normed_, gate_up_));
+  DROVER_RETURN_IF_ERROR(matmul_.Tune(layer.down, MatmulOutput::kAdd,
+                                      limits_.max_rows, activated_, residual_));
+  DROVER_RETURN_IF_ERROR(matmul_.Tune(weights_.head, MatmulOutput::kStoreFloat,
+                                      limits_.max_logit_rows, gathered_,
+                                      logits_));
+  matmul_.SaveChoices();
+  return absl::OkStatus();
+}
+
+template <typename T>
+absl::Status TypedLlama<T>::Forward(const StepShape& shape,
+                                    cudaStream_t stream) {
+  kernels::cuda::GatherRows<T>(
+      {.table = static_cast<const T*>(weights_.embedding),
+       .ids = inputs_.token_ids,
+       .out = residual_,
+       .num_rows = shape.num_rows,
+       .row_size = config_.hidden_size},
+      stream);
+  for (size_t i = 0; i < weights_.layers.size(); ++i) {
+    DROVER_RETURN_IF_ERROR(Layer(i, shape, stream));
+  }
+  return kernels::cuda::LaunchStatus("the forward");
+}
+
+template <typename T>
+absl::Status TypedLlama<T>::Layer(size_t index, const StepShape& shape,
+                                  cudaStream_t stream) {
+  const DeviceLayer& layer = weights_.layers[index];
+  const int32_t num_rows = shape.num_rows;
+  DROVER_RETURN_IF_ERROR(
+      NormAndProject(layer.input_norm, layer.qkv, qkv_, num_rows, stream));
+  kernels::cuda::RopeAppend<T>(
+      {.qkv = qkv_,
+       .positions = inputs_.positions,
+       .slots = inputs_.kv_slots,
+       .cos = cos_,
+       .sin = sin_,
+       .k_cache = keys(index),
+       .v_cache = values(index),
+       .num_tokens = num_rows,
+       .num_heads = static_cast<int32_t>(config_.num_heads),
+       .num_kv_heads = static_cast<int32_t>(config_.num_kv_heads),
+       .head_dim = static_cast<int32_t>(config_.head_dim)},
+      stream);
+  Attend(index, shape, stream);
+  DROVER_RETURN_IF_ERROR(ProjectAndAdd(layer.o, attended_, num_rows, stream));
+  DROVER_RETURN_IF_ERROR(NormAndProject(
+      layer.post_attention_norm, layer.gate_up, gate_up_, num_rows, stream));
+  return ActivateProjectAndAdd(layer.down, num_rows, stream);
+}
+
+template <typename T>
+bool TypedLlama<T>::TryGemv(GemvArgs<T> args, const DeviceLinear& linear,
+                            int32_t num_rows, cudaStream_t stream) const {
+  if (num_rows > kMaxGemvRows) return false;
+  args.weight = static_cast<const T*>(linear.weight);
+  args.bias = static_cast<const T*>(linear.bias);
+  args.epsilon = static_cast<float>(config_.rms_norm_eps);
+  args.num_tokens = num_rows;
+  args.in_features = linear.in_features;
+  args.out_features = linear.out_features;
+  if (!kernels::cuda::GemvSupported(args)) return false;
+  kernels::cuda::Gemv(args, stream);
+  return true;
+}
+
+template <typename T>
+absl::Status TypedLlama<T>::NormAndProject(const void* norm,
+                                           const DeviceLinear& linear, T* out,
+                                           int32_t num_rows,
+                                           cudaStream_t stream) {
+  if (num_rows == 1 && TryGemv({.x = residual_,
+                                .out = out,
+                                .norm_weight = static_cast<const T*>(norm),
+                                .input = GemvInput::kRmsNorm},
+                               linear, num_rows, stream)) {
+    return absl::OkStatus();
+  }
+  Norm(residual_, norm, normed_, num_rows, stream);
+  if (TryGemv({.x = normed_, .out = out}, linear, num_rows, stream)) {
+    return absl::OkStatus();
+  }
+  return matmul_.Run(linear, MatmulOutput::kStore, normed_, out, num_rows,
+                     stream);
+}
+
+template <typename T>
+absl::Status TypedLlama<T>::ProjectAndAdd(const DeviceLinear& linear,
+                                          const T* x, int32_t num_rows,
+                                          cudaStream_t stream) {
+  if (TryGemv({.x = x, .residual = residual_, .out = residual_}, linear,
+              num_rows, stream)) {
+    return absl::OkStatus();
+  }
+  return matmul_.Run(linear, MatmulOutput::kAdd, x, residual_, num_rows,
+                     stream);
+}
+
+template <typename T>
+absl::Status TypedLlama<T>::ActivateProjectAndAdd(const DeviceLinear& linear,
+                                                  int32_t num_rows,
+                                                  cudaStream_t stream) {
+  if (num_rows == 1 && TryGemv({.x = gate_up_,
+                                .residual = residual_,
+                                .out = residual_,
+                                .input = GemvInput::kSiluMul},
+                               linear, num_rows, stream)) {
+    return absl::OkStatus();
+  }
+  kernels::cuda::SiluMul<T>({.gate_up = gate_up_,
+                             .out = activated_,
+                             .num_tokens = num_rows,
+                             .intermediate_size = config_.intermediate_size},
+                            stream);
+  return ProjectAndAdd(linear, activated_, num_rows, stream);
+}
+
+template <typename T>
+void TypedLlama<T>::Norm(const T* x, const void* weight, T* out,
+                         int32_t num_rows, cudaStream_t stream) {
+  kernels::cuda::RmsNorm<T>(
+      {.x = x,
+       .weight = static_cast<const T*>(weight),
+       .out = out,
+       .num_tokens = num_rows,
+       .hidden_size = config_.hidden_size,
+       .epsilon = static_cast<float>(config_.rms_norm_eps)},
+      stream);
+}
+
+template <typename T>
+kernels::PagedAttentionArgs<T> TypedLlama<T>::AttentionArgs(
+    size_t layer, int32_t first, int32_t count) const {
+  const int64_t qkv_size =
+      (config_.num_heads + 2 * config_.num_kv_heads) * config_.head_dim;
+  return {.q = qkv_,
+          .q_stride = qkv_size,
+          .k_cache = keys(layer),
+          .v_cache = values(layer),
+          .query_start = inputs_.query_start + first,
+          .kv_len = inputs_.kv_len + first,
+          .block_tables = inputs_.block_tables +
+                          int64_t{first} * limits_.max_blocks_per_seq,
+          .out = attended_,
+          .num_seqs = count,
+          .max_blocks_per_seq = limits_.max_blocks_per_seq,
+          .num_heads = static_cast<int32_t>(config_.num_heads),
+          .num_kv_heads = static_cast<int32_t>(config_.num_kv_heads),
+          .head_dim = static_cast<int32_t>(config_.head_dim),
+          .window = static_cast<int32_t>(config_.sliding_window),
+          .scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim))};
+}
+
+template <typename T>
+void TypedLlama<T>::Attend(size_t layer, const StepShape& shape,
+                           cudaStream_t stream) {
+  const auto all = AttentionArgs(layer, 0, shape.num_sequences);
+  if (!kernels::cuda::FastAttentionSupported(all)) {
+    kernels::cuda::PlainAttention(all, shape.num_rows, stream);
+    return;
+  }
+  if (shape.num_decodes > 0) {
+    kernels::cuda::DecodeAttention(AttentionArgs(layer, 0, shape.num_decodes),
+                                   attention_workspace_, stream);
+  }
+  const int32_t num_chunks = shape.num_sequences - shape.num_decodes;
+  if (num_chunks > 0) {
+    kernels::cuda::PrefillAttention(
+        AttentionArgs(layer, shape.num_decodes, num_chunks), shape.max_queries,
+        stream);
+  }
+}
+
+template <typename T>
+absl::Status TypedLlama<T>::Logits(const int32_t* rows, int32_t num_rows,
+                                   cudaStream_t stream) {
+  const T* x = residual_;
+  if (rows != nullptr) {
+    kernels::cuda::GatherRows<T>({.table = residual_,
+                                  .ids = rows,
+                                  .out = gathered_,
+                                  .num_rows = num_rows,
+                                  .row_size = config_.hidden_size},
+                                 stream);
+    x = gathered_;
+  }
+  DROVER_RETURN_IF_ERROR(Head(x, num_rows, stream));
+  return kernels::cuda::LaunchStatus("the logits");
+}
+
+template <typename T>
+absl::Status TypedLlama<T>::Head(const T* x, int32_t num_rows,
+                                 cudaStream_t stream) {
+  if (num_rows == 1 &&
+      TryGemv({.x = x,
+               .out_float = logits_,
+               .norm_weight = static_cast<const T*>(weights_.final_norm),
+               .input = GemvInput::kRmsNorm},
+              weights_.head, num_rows, stream)) {
+    return absl::OkStatus();
+  }
+  Norm(x, weights_.final_norm, gathered_, num_rows, stream);
+  if (TryGemv({.x = gathered_, .out_float = logits_}, weights_.head, num_rows,
+              stream)) {
+    return absl::OkStatus();
+  }
+  return matmul_.Run(weights_.head, MatmulOutput::kStoreFloat, gathered_,
+                     logits_, num_rows, stream);
+}
+
+template <typename T>
+absl::StatusOr<std::unique_ptr<CudaLlama>> CreateTyped(
+    const ModelConfig& config, const CudaLlamaLimits& limits,
+    DeviceWeights weights) {
+  DROVER_ASSIGN_OR_RETURN(
+      Matmul matmul,
+      Matmul::Create(weights.dtype,
+                     TunedRows(limits.max_rows, limits.max_logit_rows)));
+  auto llama = std::make_unique<TypedLlama<T>>(
+      config, limits, std::move(weights), std::move(matmul));
+  DROVER_RETURN_IF_ERROR(llama->Prepare());
+  return llama;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<CudaLlama>> CudaLlama::Create(
+    const ModelConfig& config, const CudaLlamaLimits& limits,
+    DeviceWeights weights) {
+  switch (weights.dtype) {
+    case DType::kFloat32:
+      return CreateTyped<float>(config, limits, std::move(weights));
+    case DType::kFloat16:
+      return CreateTyped<kernels::Float16>(config, limits, std::move(weights));
+    case DType::kBFloat16:
+      break;
+  }
+  return CreateTyped<kernels::BFloat16>(config, limits, std::move(weights));
+}
+
+}  // namespace drover::cuda

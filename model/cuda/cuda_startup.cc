@@ -1,0 +1,313 @@
+// CudaStepRunner's start-up: from an options struct to a model that is ready.
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/clock.h"
+#include "model/cuda/cuda_status.h"
+#include "model/cuda/cuda_step_runner.h"
+#include "model/cuda/weight_upload.h"
+#include "model/kernels/cuda/sampling_kernels.h"
+
+namespace drover::cuda {
+namespace {
+
+absl::Time Now() { return Clock::Monotonic().Now(); }
+
+int32_t BlocksFor(int32_t num_tokens) {
+  return (num_tokens + kBlockSize - 1) / kBlockSize;
+}
+
+// A step of the largest size: every row used, all of them scored. The blocks
+// are all the same one, since nobody reads what it computes.
+BatchPlan LargestStep(const ExecutorInfo& info) {
+  constexpr int32_t kAnyBlock = kScratchBlock + 1;
+  BatchPlan plan = {.step = 0};
+  int32_t rows_left = info.max_step_tokens;
+  for (int32_t slot = 0; slot < info.num_slots && rows_left > 0; ++slot) {
+    const int32_t num_tokens = std::min(rows_left, info.max_sequence_length);
+    rows_left -= num_tokens;
+    plan.admissions.push_back(
+        {.slot = {.slot = slot},
+         .token_ids = std::vector<int32_t>(static_cast<size_t>(num_tokens), 0),
+         .sampling = {.token_scores = true, .prompt_scores = true}});
+    plan.work.push_back(
+        {.slot = slot,
+         .num_tokens = num_tokens,
+         .new_blocks = std::vector<int32_t>(
+             static_cast<size_t>(BlocksFor(num_tokens)), kAnyBlock)});
+  }
+  return plan;
+}
+
+// Runs one stage of start-up and notes how long it took.
+template <typename Function>
+absl::Status Timed(const char* name, std::vector<StartupStage>& stages,
+                   Function function) {
+  const absl::Time start = Now();
+  DROVER_RETURN_IF_ERROR(function());
+  stages.push_back({.name = name, .elapsed = Now() - start});
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<CudaStepRunner>> CudaStepRunner::Create(
+    const CudaExecutorOptions& options,
+    const LoadProgressCallback& on_progress) {
+  const absl::Time start = Now();
+  std::unique_ptr<CudaStepRunner> runner(new CudaStepRunner(options));
+  std::vector<StartupStage>& stages = runner->stages_;
+  DROVER_RETURN_IF_ERROR(
+      Timed("device", stages, [&] { return runner->Open(); }));
+  DeviceWeights weights;
+  DROVER_RETURN_IF_ERROR(Timed("weights", stages, [&]() -> absl::Status {
+    DROVER_ASSIGN_OR_RETURN(weights, runner->LoadWeights(on_progress));
+    return absl::OkStatus();
+  }));
+  if (on_progress) on_progress({.stage = "warm-up"});
+  DROVER_RETURN_IF_ERROR(Timed("tuning", stages, [&] {
+    return runner->BuildModel(std::move(weights));
+  }));
+  DROVER_RETURN_IF_ERROR(Timed("warm-up", stages, [&]() -> absl::Status {
+    DROVER_RETURN_IF_ERROR(runner->AllocateState());
+    return runner->WarmUp();
+  }));
+  DROVER_RETURN_IF_ERROR(
+      Timed("kv_cache", stages, [&] { return runner->AllocateKvCache(); }));
+  if (options.use_graphs) {
+    DROVER_RETURN_IF_ERROR(
+        Timed("graphs", stages, [&] { return runner->CaptureGraphs(); }));
+  }
+  const int64_t num_parameters = runner->config_.num_parameters();
+  runner->summary_ = {.num_parameters = num_parameters,
+                      .num_bytes = num_parameters * DTypeBytes(runner->dtype_),
+                      .elapsed = Now() - start};
+  return runner;
+}
+
+CudaStepRunner::~CudaStepRunner() {
+  cudaDeviceSynchronize();
+  graphs_.clear();
+  for (Flight& flight : flights_) {
+    for (cudaEvent_t event :
+         {flight.uploaded, flight.begin, flight.forward_done, flight.done}) {
+      if (event != nullptr) cudaEventDestroy(event);
+    }
+  }
+  for (cudaStream_t stream : {stream_, upload_stream_}) {
+    if (stream != nullptr) cudaStreamDestroy(stream);
+  }
+}
+
+absl::Status CudaStepRunner::Open() {
+  const ModelExecutorOptions& model = options_.model;
+  if (model.dummy.has_value()) {
+    config_ = *model.dummy;
+  } else {
+    DROVER_ASSIGN_OR_RETURN(config_, LoadModelConfig(model.model_dir));
+  }
+  dtype_ = model.dtype.value_or(config_.dtype);
+  if (model.max_sequence_length > config_.max_position_embeddings) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "max_sequence_length must be at most the model's ",
+        config_.max_position_embeddings, ", got ", model.max_sequence_length));
+  }
+  DROVER_ASSIGN_OR_RETURN(device_, OpenDevice(options_.device));
+  info_ = {.num_slots = model.num_slots,
+           .max_step_tokens = model.max_step_tokens,
+           .max_sequence_length =
+               model.max_sequence_length > 0
+                   ? model.max_sequence_length
+                   : static_cast<int32_t>(config_.max_position_embeddings),
+           .max_plans_in_flight = kPlansInFlight};
+  DROVER_RETURN_IF_CUDA_ERROR(
+      cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
+  DROVER_RETURN_IF_CUDA_ERROR(
+      cudaStreamCreateWithFlags(&upload_stream_, cudaStreamNonBlocking));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<DeviceWeights> CudaStepRunner::LoadWeights(
+    const LoadProgressCallback& on_progress) {
+  DROVER_ASSIGN_OR_RETURN(DeviceWeights weights,
+                          AllocateWeights(config_, dtype_));
+  DROVER_RETURN_IF_ERROR(options_.model.dummy.has_value()
+                             ? GenerateWeights(weights)
+                             : UploadWeights(options_.model.model_dir, config_,
+                                             on_progress, weights));
+  return weights;
+}
+
+absl::Status CudaStepRunner::BuildModel(DeviceWeights weights) {
+  const CudaLlamaLimits limits = {
+      .max_rows = info_.max_step_tokens,
+      .max_sequences = info_.num_slots,
+      .max_positions = info_.max_sequence_length,
+      .max_logit_rows = info_.num_slots,
+      .max_blocks_per_seq = BlocksFor(info_.max_sequence_length)};
+  DROVER_ASSIGN_OR_RETURN(
+      llama_, CudaLlama::Create(config_, limits, std::move(weights)));
+  return absl::OkStatus();
+}
+
+absl::Status CudaStepRunner::AllocateState() {
+  const int64_t num_slots = info_.num_slots;
+  const int64_t vocab_size = config_.vocab_size;
+  slots_.max_blocks_per_seq = BlocksFor(info_.max_sequence_length);
+  slots_.seen_words =
+      static_cast<int32_t>(kernels::cuda::SeenWords(vocab_size));
+  const auto take = [&](Arena& arena) {
+    slots_.last_token = arena.Take<int32_t>(num_slots);
+    slots_.num_computed = arena.Take<int32_t>(num_slots);
+    slots_.num_generated = arena.Take<int32_t>(num_slots);
+    slots_.block_table =
+        arena.Take<int32_t>(num_slots * slots_.max_blocks_per_seq);
+    slots_.sampling = arena.Take<kernels::cuda::SlotSampling>(num_slots);
+    slots_.seen = arena.Take<uint32_t>(num_slots * slots_.seen_words);
+    answers_.Take(arena, num_slots, info_.max_step_tokens, options_.max_top_n);
+    eos_ids_ =
+        arena.Take<int32_t>(static_cast<int64_t>(config_.eos_ids.size()));
+    sampler_workspace_ = arena.TakeBytes(
+        static_cast<int64_t>(kernels::cuda::SamplerWorkspaceBytes(
+            info_.num_slots, static_cast<int32_t>(vocab_size))));
+  };
+  Arena counting;
+  take(counting);
+  DROVER_ASSIGN_OR_RETURN(state_,
+                          AllocateDevice(counting.used_bytes(), "the slots"));
+  DROVER_RETURN_IF_CUDA_ERROR(
+      cudaMemset(state_.get(), 0, static_cast<size_t>(counting.used_bytes())));
+  Arena arena(state_.get());
+  take(arena);
+  DROVER_RETURN_IF_CUDA_ERROR(cudaMemcpy(
+      eos_ids_, config_.eos_ids.data(),
+      config_.eos_ids.size() * sizeof(int32_t), cudaMemcpyHostToDevice));
+  num_host_ids_.resize(static_cast<size_t>(num_slots));
+  num_blocks_.resize(static_cast<size_t>(num_slots));
+  for (Flight& flight : flights_) {
+    DROVER_RETURN_IF_ERROR(CreateFlight(flight));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CudaStepRunner::CreateFlight(Flight& flight) {
+  // No more blocks can be handed out than there is memory for.
+  const int64_t block_bytes = config_.kv_bytes_per_token(dtype_) * kBlockSize;
+  const int64_t max_appends =
+      std::min(int64_t{info_.num_slots} * slots_.max_blocks_per_seq,
+               device_.total_bytes / block_bytes) +
+      info_.max_step_tokens / kBlockSize + info_.num_slots;
+  DROVER_ASSIGN_OR_RETURN(
+      flight.upload, PlanUpload::Create({.num_slots = info_.num_slots,
+                                         .max_rows = info_.max_step_tokens,
+                                         .max_sequences = info_.num_slots,
+                                         .max_appends = max_appends,
+                                         .seen_words = slots_.seen_words}));
+  Arena counting;
+  flight.answers.Take(counting, info_.num_slots, info_.max_step_tokens,
+                      options_.max_top_n);
+  DROVER_ASSIGN_OR_RETURN(flight.memory,
+                          AllocatePinned(counting.used_bytes(), "answers"));
+  Arena arena(flight.memory.get());
+  flight.answers.Take(arena, info_.num_slots, info_.max_step_tokens,
+                      options_.max_top_n);
+  DROVER_RETURN_IF_CUDA_ERROR(
+      cudaEventCreateWithFlags(&flight.uploaded, cudaEventDisableTiming));
+  for (cudaEvent_t* event :
+       {&flight.begin, &flight.forward_done, &flight.done}) {
+    DROVER_RETURN_IF_CUDA_ERROR(cudaEventCreate(event));
+  }
+  return absl::OkStatus();
+}
+
+// Loads every kernel of a step, whose code takes device memory too.
+absl::Status CudaStepRunner::WarmUp() {
+  DROVER_RETURN_IF_ERROR(UseKvCache(/*num_blocks=*/2));
+  const BatchPlan plan = LargestStep(info_);
+  DROVER_RETURN_IF_ERROR(Launch(plan));
+  DROVER_RETURN_IF_ERROR(Collect().status());
+  DROVER_RETURN_IF_ERROR(Launch(BatchPlan()));
+  return Collect().status();
+}
+
+absl::Status CudaStepRunner::AllocateKvCache() {
+  kv_cache_.reset();
+  const int64_t block_bytes = config_.kv_bytes_per_token(dtype_) * kBlockSize;
+  int64_t cache_bytes = options_.model.kv_cache_bytes;
+  if (cache_bytes == 0) {
+    DROVER_ASSIGN_OR_RETURN(const int64_t free_bytes, FreeDeviceBytes());
+    const auto usable =
+        static_cast<int64_t>(options_.gpu_memory_fraction *
+                             static_cast<double>(device_.total_bytes));
+    cache_bytes = usable - (device_.total_bytes - free_bytes);
+  }
+  const int64_t num_blocks =
+      std::min(cache_bytes / block_bytes,
+               int64_t{info_.num_slots} * slots_.max_blocks_per_seq + 1);
+  if (num_blocks < 2) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "no GPU memory is left for the KV cache: ", device_.name, " has ",
+        device_.total_bytes, " bytes, ", options_.gpu_memory_fraction,
+        " of them may be used, and after the model ", cache_bytes,
+        " remain where two blocks take ", 2 * block_bytes));
+  }
+  info_.max_sequence_length = static_cast<int32_t>(std::min<int64_t>(
+      info_.max_sequence_length, (num_blocks - 1) * kBlockSize));
+  return UseKvCache(static_cast<int32_t>(num_blocks));
+}
+
+absl::Status CudaStepRunner::UseKvCache(int32_t num_blocks) {
+  const int64_t bytes =
+      config_.kv_bytes_per_token(dtype_) * kBlockSize * num_blocks;
+  DROVER_ASSIGN_OR_RETURN(kv_cache_, AllocateDevice(bytes, "the KV cache"));
+  // Attention may read what nobody has written, and hide it: no NaN there.
+  DROVER_RETURN_IF_CUDA_ERROR(
+      cudaMemset(kv_cache_.get(), 0, static_cast<size_t>(bytes)));
+  DROVER_RETURN_IF_CUDA_ERROR(cudaDeviceSynchronize());
+  llama_->SetKvCache(kv_cache_.get(), num_blocks);
+  info_.num_blocks = num_blocks;
+  table_ = std::make_unique<SlotTable>(
+      SlotTable::Limits{.num_slots = info_.num_slots,
+                        .num_blocks = num_blocks,
+                        .max_step_tokens = info_.max_step_tokens,
+                        .max_sequence_length = info_.max_sequence_length,
+                        .vocab_size = static_cast<int32_t>(config_.vocab_size)},
+      config_.eos_ids);
+  return absl::OkStatus();
+}
+
+absl::Status CudaStepRunner::CaptureGraphs() {
+  for (const int32_t size : DecodeBuckets(info_.num_slots)) {
+    const StepShape shape = {
+        .num_rows = size, .num_sequences = size, .num_decodes = size};
+    const auto forward = [&]() -> absl::Status {
+      DROVER_RETURN_IF_ERROR(llama_->Forward(shape, stream_));
+      return llama_->Logits(/*rows=*/nullptr, size, stream_);
+    };
+    // Once for real, on a batch of padding: loading a kernel's code is not
+    // something to record.
+    PlanUpload& padding = flights_[0].upload;
+    DROVER_RETURN_IF_ERROR(padding.Pack(BatchPlan(), {}, {}));
+    padding.PadTo(size);
+    DROVER_RETURN_IF_ERROR(padding.Send(stream_));
+    BuildInputs(padding.sequences(), size, padding.ids(), slots_,
+                llama_->inputs(), stream_);
+    DROVER_RETURN_IF_ERROR(forward());
+    const int32_t* sample_slots = llama_->inputs().sample_slots;
+    DROVER_RETURN_IF_ERROR(SampleRows(sample_slots, size));
+    DROVER_RETURN_IF_CUDA_ERROR(cudaStreamSynchronize(stream_));
+
+    DecodeGraph& graph = graphs_[size];
+    DROVER_ASSIGN_OR_RETURN(graph.forward, CaptureGraph(stream_, forward));
+    DROVER_ASSIGN_OR_RETURN(graph.sampler, CaptureGraph(stream_, [&] {
+                              return SampleRows(sample_slots, size);
+                            }));
+  }
+  DROVER_RETURN_IF_CUDA_ERROR(cudaStreamSynchronize(stream_));
+  return absl::OkStatus();
+}
+
+}  // namespace drover::cuda

@@ -1,0 +1,219 @@
+#include "model/cuda/weight_upload.h"
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstring>
+#include <thread>
+#include <vector>
+
+#include "base/check.h"
+#include "base/machine_limits.h"
+#include "model/cuda/cuda_status.h"
+#include "model/cuda/fill_kernels.h"
+#include "model/cuda/memory.h"
+#include "model/dummy_weights.h"
+#include "model/expected_tensors.h"
+#include "model/weight_files.h"
+
+namespace drover::cuda {
+namespace {
+
+constexpr int64_t kChunkElements = int64_t{4} << 20;
+constexpr int kMaxThreads = 8;
+
+// A piece of a tensor on its way to the device.
+struct Chunk {
+  const std::byte* from = nullptr;  // in the mapped file, not aligned
+  DType from_dtype = DType::kFloat32;
+  std::byte* to = nullptr;  // on the device
+  int64_t num_elements = 0;
+};
+
+float LoadFloat(const std::byte* from, DType dtype) {
+  if (dtype == DType::kFloat32) {
+    float value = 0.0f;
+    std::memcpy(&value, from, sizeof(value));
+    return value;
+  }
+  if (dtype == DType::kFloat16) {
+    __half value;
+    std::memcpy(&value, from, sizeof(value));
+    return __half2float(value);
+  }
+  __nv_bfloat16 value;
+  std::memcpy(&value, from, sizeof(value));
+  return __bfloat162float(value);
+}
+
+void StoreFloat(float value, std::byte* to, DType dtype) {
+  if (dtype == DType::kFloat32) {
+    std::memcpy(to, &value, sizeof(value));
+  } else if (dtype == DType::kFloat16) {
+    const __half half = __float2half_rn(value);
+    std::memcpy(to, &half, sizeof(half));
+  } else {
+    const __nv_bfloat16 bfloat16 = __float2bfloat16_rn(value);
+    std::memcpy(to, &bfloat16, sizeof(bfloat16));
+  }
+}
+
+void CopyOrConvert(const Chunk& chunk, std::byte* to, DType to_dtype) {
+  const int64_t from_size = DTypeBytes(chunk.from_dtype);
+  if (chunk.from_dtype == to_dtype) {
+    std::memcpy(to, chunk.from,
+                static_cast<size_t>(chunk.num_elements * from_size));
+    return;
+  }
+  const int64_t to_size = DTypeBytes(to_dtype);
+  for (int64_t i = 0; i < chunk.num_elements; ++i) {
+    StoreFloat(LoadFloat(chunk.from + i * from_size, chunk.from_dtype),
+               to + i * to_size, to_dtype);
+  }
+}
+
+std::vector<Chunk> SplitTensors(const WeightFiles& files,
+                                const DeviceWeights& weights) {
+  std::vector<Chunk> chunks;
+  for (const WeightTarget& target : weights.targets) {
+    const TensorView* view = files.Find(target.name);
+    DROVER_CHECK(view != nullptr, "a tensor that was not checked for");
+    for (int64_t begin = 0; begin < target.num_elements;
+         begin += kChunkElements) {
+      chunks.push_back(
+          {.from = view->bytes.data() + begin * DTypeBytes(view->dtype),
+           .from_dtype = view->dtype,
+           .to = static_cast<std::byte*>(target.data) +
+                 begin * DTypeBytes(weights.dtype),
+           .num_elements =
+               std::min(kChunkElements, target.num_elements - begin)});
+    }
+  }
+  return chunks;
+}
+
+// One thread's stream and pair of buffers.
+class Uploader {
+ public:
+  Uploader() = default;
+  Uploader(const Uploader&) = delete;
+  Uploader& operator=(const Uploader&) = delete;
+  ~Uploader() {
+    for (cudaEvent_t event : events_) {
+      if (event != nullptr) cudaEventDestroy(event);
+    }
+    if (stream_ != nullptr) cudaStreamDestroy(stream_);
+  }
+
+  absl::Status Open(int device, DType dtype) {
+    dtype_ = dtype;
+    DROVER_RETURN_IF_CUDA_ERROR(cudaSetDevice(device));
+    DROVER_RETURN_IF_CUDA_ERROR(
+        cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
+    for (size_t i = 0; i < buffers_.size(); ++i) {
+      DROVER_ASSIGN_OR_RETURN(buffers_[i],
+                              AllocatePinned(kChunkElements * DTypeBytes(dtype),
+                                             "weights on their way"));
+      DROVER_RETURN_IF_CUDA_ERROR(
+          cudaEventCreateWithFlags(&events_[i], cudaEventDisableTiming));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Upload(const Chunk& chunk) {
+    turn_ = 1 - turn_;
+    DROVER_RETURN_IF_CUDA_ERROR(cudaEventSynchronize(events_[turn_]));
+    auto* buffer = static_cast<std::byte*>(buffers_[turn_].get());
+    CopyOrConvert(chunk, buffer, dtype_);
+    const auto bytes =
+        static_cast<size_t>(chunk.num_elements * DTypeBytes(dtype_));
+    DROVER_RETURN_IF_CUDA_ERROR(cudaMemcpyAsync(
+        chunk.to, buffer, bytes, cudaMemcpyHostToDevice, stream_));
+    DROVER_RETURN_IF_CUDA_ERROR(cudaEventRecord(events_[turn_], stream_));
+    return absl::OkStatus();
+  }
+
+  absl::Status Finish() {
+    DROVER_RETURN_IF_CUDA_ERROR(cudaStreamSynchronize(stream_));
+    return absl::OkStatus();
+  }
+
+ private:
+  DType dtype_ = DType::kBFloat16;
+  cudaStream_t stream_ = nullptr;
+  size_t turn_ = 0;
+  std::array<PinnedMemory, 2> buffers_;
+  std::array<cudaEvent_t, 2> events_ = {};
+};
+
+// Uploads chunks until there is none left, or a thread has failed.
+absl::Status UploadChunks(const std::vector<Chunk>& chunks, int device,
+                          DType dtype, std::atomic<size_t>& next) {
+  Uploader uploader;
+  DROVER_RETURN_IF_ERROR(uploader.Open(device, dtype));
+  for (size_t i = next++; i < chunks.size(); i = next++) {
+    DROVER_RETURN_IF_ERROR(uploader.Upload(chunks[i]));
+  }
+  return uploader.Finish();
+}
+
+absl::Status UploadInParallel(const std::vector<Chunk>& chunks, DType dtype) {
+  int device = 0;
+  DROVER_RETURN_IF_CUDA_ERROR(cudaGetDevice(&device));
+  const int num_threads =
+      std::clamp(ReadMachineLimits().num_cpus, 1, kMaxThreads);
+  std::atomic<size_t> next = 0;
+  std::vector<absl::Status> statuses(static_cast<size_t>(num_threads));
+  std::vector<std::thread> threads;
+  for (absl::Status& status : statuses) {
+    threads.emplace_back([&] {
+      status = UploadChunks(chunks, device, dtype, next);
+      if (!status.ok()) next = chunks.size();
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const absl::Status& status : statuses) DROVER_RETURN_IF_ERROR(status);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status UploadWeights(const std::string& model_dir,
+                           const ModelConfig& config,
+                           const LoadProgressCallback& on_progress,
+                           DeviceWeights& weights) {
+  DROVER_ASSIGN_OR_RETURN(const WeightFiles files,
+                          WeightFiles::Open(model_dir));
+  DROVER_RETURN_IF_ERROR(files.CheckTensors(ExpectedTensors(config)));
+  files.Prefetch();
+  LoadProgress progress = {.stage = "weights",
+                           .total_bytes = weights.num_bytes};
+  if (on_progress) on_progress(progress);
+  DROVER_RETURN_IF_ERROR(
+      UploadInParallel(SplitTensors(files, weights), weights.dtype));
+  progress.done_bytes = progress.total_bytes;
+  if (on_progress) on_progress(progress);
+  return absl::OkStatus();
+}
+
+absl::Status GenerateWeights(DeviceWeights& weights) {
+  for (const WeightTarget& target : weights.targets) {
+    if (target.is_matrix) {
+      FillDummyMatrix(target.data, target.num_elements, weights.dtype,
+                      DummySeed(target.name), /*stream=*/nullptr);
+    } else {
+      FillConstant(target.data, target.num_elements, weights.dtype,
+                   target.name.ends_with(".bias") ? 0.0f : 1.0f,
+                   /*stream=*/nullptr);
+    }
+  }
+  DROVER_RETURN_IF_CUDA_ERROR(cudaGetLastError());
+  DROVER_RETURN_IF_CUDA_ERROR(cudaDeviceSynchronize());
+  return absl::OkStatus();
+}
+
+}  // namespace drover::cuda

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "model/cuda/device_weights.h"
+#include "model/load_progress.h"
+#include "model/model_config.h"
+
+namespace drover::cuda {
+
+// Fills `weights` from the safetensors of `model_dir`, checked against
+// `config`. Several threads copy out of the mapped files, each through two
+// page-locked buffers, so that reading, converting and transfer overlap.
+// `on_progress` is called on the calling thread. Returns when all is there.
+absl::Status UploadWeights(const std::string& model_dir,
+                           const ModelConfig& config,
+                           const LoadProgressCallback& on_progress,
+                           DeviceWeights& weights);
+
+// Fills `weights` with the random ones of model/dummy_weights.h, on the device.
+absl::Status GenerateWeights(DeviceWeights& weights);
+
+}  // namespace drover::cuda

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "model/kernels/cuda/cuda_stream.h"
+#include "model/kernels/kernels.h"
+
+// Paged attention, as model/kernels/kernels.h defines it. Conventions of
+// cuda_kernels.h.
+//
+// Rows that pad a batch: tokens at or after query_start[num_seqs] are left
+// alone; a query of a sequence whose kv_len is 0 gets zeros. Scratch block 0
+// may be named anywhere in a block table past the sequence's length.
+
+namespace drover::kernels::cuda {
+
+// Any even head_dim up to kMaxHeadDim, any group, all three types; one thread
+// block per query and head. The reference for the other two, and what runs
+// where they cannot. num_tokens: at least query_start[num_seqs].
+template <typename T>
+void PlainAttention(const PagedAttentionArgs<T>& args, int64_t num_tokens,
+                    CudaStream stream);
+
+// Whether DecodeAttention and PrefillAttention can run: 16-bit T (float never),
+// head_dim 64 or 128, at most 16 query heads per key-value head, q_stride a
+// multiple of 8.
+template <typename T>
+bool FastAttentionSupported(const PagedAttentionArgs<T>& args);
+
+// Exactly one query per sequence: args.query_start[s + 1] = query_start[s] + 1.
+// The keys of a sequence are split over thread blocks; the last to finish
+// combines them. Tensor cores; the query heads of a group share one read of
+// the keys and values.
+//
+// workspace: DecodeWorkspaceBytes(), zeroed once before the first use; a call
+// leaves it ready for the next one on the same stream.
+template <typename T>
+void DecodeAttention(const PagedAttentionArgs<T>& args, void* workspace,
+                     CudaStream stream);
+
+// Enough for DecodeAttention with up to max_seqs sequences.
+size_t DecodeWorkspaceBytes(int32_t max_seqs, int32_t num_heads,
+                            int32_t num_kv_heads, int32_t head_dim);
+
+// Any number of queries per sequence, at most max_queries. Tensor cores, one
+// thread block per 64 rows of (query, head of the group).
+template <typename T>
+void PrefillAttention(const PagedAttentionArgs<T>& args, int32_t max_queries,
+                      CudaStream stream);
+
+}  // namespace drover::kernels::cuda

@@ -1,0 +1,80 @@
+#pragma once
+
+#include <cstdint>
+
+#include "model/kernels/kernels.h"
+
+// What the attention kernels read from PagedAttentionArgs.
+
+namespace drover::kernels::cuda {
+
+// Of the tokens' sequences, the one that `token` belongs to.
+template <typename T>
+__device__ int32_t SequenceOfToken(const PagedAttentionArgs<T>& args,
+                                   int32_t token) {
+  int32_t low = 0;
+  int32_t high = args.num_seqs - 1;
+  while (low < high) {
+    const int32_t middle = (low + high + 1) / 2;
+    if (args.query_start[middle] <= token) {
+      low = middle;
+    } else {
+      high = middle - 1;
+    }
+  }
+  return low;
+}
+
+// Keys that a query sees: [begin, end). Empty for padding.
+struct KeyRange {
+  int32_t begin = 0;
+  int32_t end = 0;
+};
+
+template <typename T>
+__device__ KeyRange KeysOfQuery(const PagedAttentionArgs<T>& args,
+                                int32_t sequence, int32_t token) {
+  const int32_t kv_len = args.kv_len[sequence];
+  if (kv_len == 0) return {};
+  const int32_t end = kv_len - (args.query_start[sequence + 1] - 1 - token);
+  return {args.window > 0 ? max(0, end - args.window) : 0, end};
+}
+
+// Finds a sequence's keys and values of one head by position.
+template <typename T>
+class CacheReader {
+ public:
+  __device__ CacheReader(const PagedAttentionArgs<T>& args, int32_t sequence,
+                         int32_t kv_head)
+      : k_(args.k_cache + int64_t{kv_head} * kKvBlockSize * args.head_dim),
+        v_(args.v_cache + int64_t{kv_head} * kKvBlockSize * args.head_dim),
+        table_(args.block_tables +
+               int64_t{sequence} * args.max_blocks_per_seq),
+        block_stride_(int64_t{args.num_kv_heads} * kKvBlockSize *
+                      args.head_dim),
+        head_dim_(args.head_dim) {}
+
+  __device__ const T* Key(int32_t position) const {
+    return k_ + Offset(position);
+  }
+  __device__ const T* Value(int32_t position) const {
+    return v_ + Offset(position);
+  }
+  // Of position, into keys() and values().
+  __device__ int64_t Offset(int32_t position) const {
+    return table_[position / kKvBlockSize] * block_stride_ +
+           position % kKvBlockSize * head_dim_;
+  }
+
+  __device__ const T* keys() const { return k_; }
+  __device__ const T* values() const { return v_; }
+
+ private:
+  const T* k_;
+  const T* v_;
+  const int32_t* table_;
+  const int64_t block_stride_;
+  const int32_t head_dim_;
+};
+
+}  // namespace drover::kernels::cuda

@@ -1,0 +1,100 @@
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <cstdint>
+#include <type_traits>
+
+#include "model/kernels/cuda/cuda_stream.h"
+#include "model/kernels/kernels.h"
+
+// float, Float16 and BFloat16 on the device, one and sixteen bytes at a time.
+
+namespace drover::kernels::cuda {
+
+__device__ __forceinline__ float AsFloat(float value) { return value; }
+__device__ __forceinline__ float AsFloat(BFloat16 value) {
+  return __uint_as_float(static_cast<uint32_t>(value.bits) << 16);
+}
+__device__ __forceinline__ float AsFloat(Float16 value) {
+  return __half2float(__ushort_as_half(value.bits));
+}
+
+template <typename T>
+__device__ __forceinline__ T FromFloat(float value);
+template <>
+__device__ __forceinline__ float FromFloat<float>(float value) {
+  return value;
+}
+template <>
+__device__ __forceinline__ BFloat16 FromFloat<BFloat16>(float value) {
+  return {__bfloat16_as_ushort(__float2bfloat16_rn(value))};
+}
+template <>
+__device__ __forceinline__ Float16 FromFloat<Float16>(float value) {
+  return {__half_as_ushort(__float2half_rn(value))};
+}
+
+// `value` as a store to T and a load would leave it.
+template <typename T>
+__device__ __forceinline__ float RoundTo(float value) {
+  return AsFloat(FromFloat<T>(value));
+}
+
+// Elements of sixteen bytes, the widest access of a thread.
+template <typename T>
+struct alignas(16) Vec {
+  static constexpr int kSize = 16 / sizeof(T);
+  T values[kSize];
+};
+
+template <typename T>
+__device__ __forceinline__ Vec<T> LoadVec(const T* from) {
+  return __builtin_bit_cast(Vec<T>, *reinterpret_cast<const uint4*>(from));
+}
+
+template <typename T>
+__device__ __forceinline__ void StoreVec(T* to, const Vec<T>& vec) {
+  *reinterpret_cast<uint4*>(to) = __builtin_bit_cast(uint4, vec);
+}
+
+// Calls function(i, n) with n = Vec<T>::kSize or, at the end or where `size`
+// does not divide, 1, for the threads of a block to share [0, size).
+template <typename T, typename Function>
+__device__ __forceinline__ void ForBlock(int64_t size, Function function) {
+  constexpr int kSize = Vec<T>::kSize;
+  const int64_t whole = size % kSize == 0 ? size : 0;
+  for (int64_t i = threadIdx.x * kSize; i < whole; i += blockDim.x * kSize) {
+    function(i, std::integral_constant<int, kSize>());
+  }
+  for (int64_t i = whole + threadIdx.x; i < size; i += blockDim.x) {
+    function(i, std::integral_constant<int, 1>());
+  }
+}
+
+// n consecutive elements as floats: one access if n is Vec<T>::kSize.
+template <int n, typename T>
+__device__ __forceinline__ void LoadFloats(const T* from, float (&to)[n]) {
+  if constexpr (n == 1) {
+    to[0] = AsFloat(*from);
+  } else {
+    const Vec<T> vec = LoadVec(from);
+#pragma unroll
+    for (int i = 0; i < n; ++i) to[i] = AsFloat(vec.values[i]);
+  }
+}
+
+template <int n, typename T>
+__device__ __forceinline__ void StoreFloats(T* to, const float (&from)[n]) {
+  if constexpr (n == 1) {
+    *to = FromFloat<T>(from[0]);
+  } else {
+    Vec<T> vec;
+#pragma unroll
+    for (int i = 0; i < n; ++i) vec.values[i] = FromFloat<T>(from[i]);
+    StoreVec(to, vec);
+  }
+}
+
+}  // namespace drover::kernels::cuda

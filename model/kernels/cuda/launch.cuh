@@ -1,0 +1,74 @@
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "model/kernels/cuda/cuda_stream.h"
+
+// How every kernel of this folder is launched: by programmatic dependent
+// launch where the device knows it.
+//
+// The rule that makes it safe: each thread of each kernel calls WaitForInputs()
+// before it touches memory that a kernel before it might write or read. So
+// kernels complete in the order of the stream, however early they start.
+
+namespace drover::kernels::cuda {
+
+#ifdef __CUDACC__
+// Until the kernel before this one in the stream is complete.
+__device__ __forceinline__ void WaitForInputs() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+// Lets the next kernel's blocks start as soon as there is room.
+__device__ __forceinline__ void LetNextKernelStart() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+#endif  // __CUDACC__
+
+// What launches ask about the current device, once per device.
+struct DeviceLimits {
+  int major = 0;
+  int num_multiprocessors = 0;
+  int max_shared_bytes = 0;  // per block, after opting in
+};
+const DeviceLimits& CurrentDevice();
+
+struct LaunchShape {
+  dim3 grid;
+  uint32_t block = 1;
+  size_t shared_bytes = 0;
+};
+
+// Errors stay with CUDA, for LaunchStatus(). An empty grid is no launch.
+template <typename... Parameters, typename... Arguments>
+void Launch(void (*kernel)(Parameters...), const LaunchShape& shape,
+            CudaStream stream, const Arguments&... arguments) {
+  if (shape.grid.x == 0 || shape.grid.y == 0 || shape.grid.z == 0) return;
+  cudaLaunchAttribute attribute = {};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = shape.grid;
+  config.blockDim = dim3(shape.block);
+  config.dynamicSmemBytes = shape.shared_bytes;
+  config.stream = stream;
+  config.attrs = &attribute;
+  config.numAttrs = CurrentDevice().major >= 9 ? 1 : 0;
+  cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
+}
+
+// Lets `kernel` have `bytes` of dynamic shared memory. Outside of capture it
+// costs a microsecond, so callers do it once per kernel and device.
+template <typename Kernel>
+void AllowSharedMemory(Kernel* kernel, size_t bytes) {
+  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                       static_cast<int>(bytes));
+}
+
+}  // namespace drover::kernels::cuda

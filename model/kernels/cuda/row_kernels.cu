@@ -1,0 +1,223 @@
+#include <algorithm>
+#include <cstdint>
+#include <type_traits>
+
+#include "model/kernels/cuda/cuda_kernels.h"
+#include "model/kernels/cuda/element.cuh"
+#include "model/kernels/cuda/launch.cuh"
+#include "model/kernels/cuda/reduce.cuh"
+
+// The kernels that treat each token by itself: one thread block per token.
+
+namespace drover::kernels::cuda {
+namespace {
+
+constexpr uint32_t kRowThreads = 512;
+
+LaunchShape PerRow(int64_t num_rows) {
+  return {.grid = dim3(static_cast<uint32_t>(num_rows)), .block = kRowThreads};
+}
+
+template <typename T>
+__global__ void __launch_bounds__(kRowThreads)
+    GatherRowsKernel(GatherRowsArgs<T> args) {
+  LetNextKernelStart();
+  WaitForInputs();
+  const int64_t row = blockIdx.x;
+  const T* from = args.table + args.ids[row] * args.row_size;
+  T* to = args.out + row * args.row_size;
+  ForBlock<T>(args.row_size, [&](int64_t i, auto n) {
+    if constexpr (n == 1) {
+      to[i] = from[i];
+    } else {
+      StoreVec(to + i, LoadVec(from + i));
+    }
+  });
+}
+
+// Residual: null, or x is added to it first.
+template <typename T>
+__global__ void __launch_bounds__(kRowThreads)
+    RmsNormKernel(const T* x, const T* weight, T* residual, T* out,
+                  int64_t size, float epsilon) {
+  LetNextKernelStart();
+  WaitForInputs();
+  const int64_t row = blockIdx.x * size;
+  const T* normed = residual != nullptr ? residual : x;
+  float squares = 0.0f;
+  ForBlock<T>(size, [&](int64_t i, auto n) {
+    float v[n];
+    LoadFloats(x + row + i, v);
+    if (residual != nullptr) {
+      float r[n];
+      LoadFloats(residual + row + i, r);
+#pragma unroll
+      for (int k = 0; k < n; ++k) v[k] = RoundTo<T>(v[k] + r[k]);
+      StoreFloats(residual + row + i, v);
+    }
+#pragma unroll
+    for (int k = 0; k < n; ++k) squares += v[k] * v[k];
+  });
+  const float mean = BlockSum(squares) / static_cast<float>(size);
+  const float inverse = 1.0f / sqrtf(mean + epsilon);
+  // Each thread reads back what it wrote itself.
+  ForBlock<T>(size, [&](int64_t i, auto n) {
+    float v[n];
+    float w[n];
+    LoadFloats(normed + row + i, v);
+    LoadFloats(weight + i, w);
+#pragma unroll
+    for (int k = 0; k < n; ++k) v[k] = w[k] * RoundTo<T>(v[k] * inverse);
+    StoreFloats(out + row + i, v);
+  });
+}
+
+// One thread per pair of a query or key head, then the values.
+template <typename T>
+__global__ void __launch_bounds__(kRowThreads)
+    RopeAppendKernel(RopeAppendArgs<T> args) {
+  LetNextKernelStart();
+  WaitForInputs();
+  const int64_t token = blockIdx.x;
+  const int32_t dim = args.head_dim;
+  const int32_t half = dim / 2;
+  T* q = args.qkv + token * (args.num_heads + 2 * args.num_kv_heads) * dim;
+  const float* cos = args.cos + int64_t{args.positions[token]} * half;
+  const float* sin = args.sin + int64_t{args.positions[token]} * half;
+  const int64_t block = args.slots[token] / kKvBlockSize;
+  const int64_t in_block = args.slots[token] % kKvBlockSize;
+  const auto cache_offset = [&](int32_t kv_head) {
+    return ((block * args.num_kv_heads + kv_head) * kKvBlockSize + in_block) *
+           dim;
+  };
+  const int32_t num_pairs = (args.num_heads + args.num_kv_heads) * half;
+  for (int32_t i = threadIdx.x; i < num_pairs; i += blockDim.x) {
+    const int32_t head = i / half;
+    const int32_t pair = i % half;
+    const T* from = q + head * dim;
+    T* to = head < args.num_heads
+                ? q + head * dim
+                : args.k_cache + cache_offset(head - args.num_heads);
+    const float a = AsFloat(from[pair]);
+    const float b = AsFloat(from[half + pair]);
+    to[pair] = FromFloat<T>(a * cos[pair] - b * sin[pair]);
+    to[half + pair] = FromFloat<T>(b * cos[pair] + a * sin[pair]);
+  }
+  const T* v = q + (args.num_heads + args.num_kv_heads) * dim;
+  for (int32_t i = threadIdx.x; i < args.num_kv_heads * dim; i += blockDim.x) {
+    args.v_cache[cache_offset(i / dim) + i % dim] = v[i];
+  }
+}
+
+constexpr int32_t kSiluThreads = 256;
+
+// Blocks along x share one token.
+template <typename T>
+__global__ void __launch_bounds__(kSiluThreads)
+    SiluMulKernel(SiluMulArgs<T> args) {
+  LetNextKernelStart();
+  WaitForInputs();
+  constexpr int kSize = Vec<T>::kSize;
+  const int64_t size = args.intermediate_size;
+  const T* gate = args.gate_up + blockIdx.y * 2 * size;
+  const T* up = gate + size;
+  T* out = args.out + blockIdx.y * size;
+  const auto apply = [&](int64_t i, auto n) {
+    float g[n];
+    float u[n];
+    LoadFloats(gate + i, g);
+    LoadFloats(up + i, u);
+#pragma unroll
+    for (int k = 0; k < n; ++k) {
+      g[k] = RoundTo<T>(g[k] / (1.0f + expf(-g[k]))) * u[k];
+    }
+    StoreFloats(out + i, g);
+  };
+  const int64_t begin =
+      (int64_t{blockIdx.x} * kSiluThreads + threadIdx.x) * kSize;
+  if (size % kSize == 0) {
+    if (begin < size) apply(begin, std::integral_constant<int, kSize>());
+  } else {
+    for (int64_t i = begin; i < begin + kSize && i < size; ++i) {
+      apply(i, std::integral_constant<int, 1>());
+    }
+  }
+}
+
+template <typename T>
+__global__ void __launch_bounds__(kSiluThreads)
+    ToFloatKernel(ToFloatArgs<T> args) {
+  LetNextKernelStart();
+  WaitForInputs();
+  const int64_t step = int64_t{gridDim.x} * kSiluThreads;
+  for (int64_t i = int64_t{blockIdx.x} * kSiluThreads + threadIdx.x;
+       i < args.size; i += step) {
+    args.out[i] = AsFloat(args.x[i]);
+  }
+}
+
+}  // namespace
+
+template <typename T>
+void GatherRows(const GatherRowsArgs<T>& args, CudaStream stream) {
+  Launch(GatherRowsKernel<T>, PerRow(args.num_rows), stream, args);
+}
+
+template <typename T>
+void RmsNorm(const RmsNormArgs<T>& args, CudaStream stream) {
+  T* const no_residual = nullptr;
+  Launch(RmsNormKernel<T>, PerRow(args.num_tokens), stream, args.x, args.weight,
+         no_residual, args.out, args.hidden_size, args.epsilon);
+}
+
+template <typename T>
+void AddRmsNorm(const AddRmsNormArgs<T>& args, CudaStream stream) {
+  Launch(RmsNormKernel<T>, PerRow(args.num_tokens), stream, args.x, args.weight,
+         args.residual, args.out, args.hidden_size, args.epsilon);
+}
+
+template <typename T>
+void RopeAppend(const RopeAppendArgs<T>& args, CudaStream stream) {
+  Launch(RopeAppendKernel<T>, PerRow(args.num_tokens), stream, args);
+}
+
+template <typename T>
+void SiluMul(const SiluMulArgs<T>& args, CudaStream stream) {
+  const int64_t per_block = kSiluThreads * Vec<T>::kSize;
+  const int64_t blocks = (args.intermediate_size + per_block - 1) / per_block;
+  // A grid's y ends at 65535.
+  for (int64_t begin = 0; begin < args.num_tokens; begin += 65535) {
+    SiluMulArgs<T> part = args;
+    part.gate_up += begin * 2 * args.intermediate_size;
+    part.out += begin * args.intermediate_size;
+    part.num_tokens = std::min<int64_t>(65535, args.num_tokens - begin);
+    Launch(SiluMulKernel<T>,
+           {.grid = dim3(static_cast<uint32_t>(blocks),
+                         static_cast<uint32_t>(part.num_tokens)),
+            .block = kSiluThreads},
+           stream, part);
+  }
+}
+
+template <typename T>
+void ConvertToFloat(const ToFloatArgs<T>& args, CudaStream stream) {
+  const int64_t blocks =
+      std::min<int64_t>((args.size + kSiluThreads - 1) / kSiluThreads, 4096);
+  Launch(ToFloatKernel<T>,
+         {.grid = dim3(static_cast<uint32_t>(blocks)), .block = kSiluThreads},
+         stream, args);
+}
+
+#define DROVER_INSTANTIATE(T)                                     \
+  template void GatherRows(const GatherRowsArgs<T>&, CudaStream); \
+  template void RmsNorm(const RmsNormArgs<T>&, CudaStream);       \
+  template void AddRmsNorm(const AddRmsNormArgs<T>&, CudaStream); \
+  template void RopeAppend(const RopeAppendArgs<T>&, CudaStream); \
+  template void SiluMul(const SiluMulArgs<T>&, CudaStream);       \
+  template void ConvertToFloat(const ToFloatArgs<T>&, CudaStream)
+DROVER_INSTANTIATE(float);
+DROVER_INSTANTIATE(Float16);
+DROVER_INSTANTIATE(BFloat16);
+#undef DROVER_INSTANTIATE
+
+}  // namespace drover::kernels::cuda

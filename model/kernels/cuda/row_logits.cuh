@@ -1,0 +1,124 @@
+#pragma once
+
+#include <cstdint>
+
+#include "model/kernels/cuda/reduce.cuh"
+
+// Passes of one thread block over one row of logits. Every thread of the block
+// calls them and gets the result.
+
+namespace drover::kernels::cuda {
+
+inline constexpr int32_t kNoId = INT32_MAX;
+
+// A logit and whose it is. Better: larger, of equals the lower id.
+struct RankedLogit {
+  float value = -INFINITY;
+  int32_t id = kNoId;
+
+  __device__ bool IsBetterThan(const RankedLogit& other) const {
+    return value > other.value || (value == other.value && id < other.id);
+  }
+};
+
+template <typename Function>
+__device__ void ForRow(int32_t size, Function function) {
+  for (int32_t i = threadIdx.x; i < size; i += blockDim.x) function(i);
+}
+
+__device__ inline RankedLogit BestOfBlock(RankedLogit mine) {
+  __shared__ RankedLogit per_warp[32];
+  for (int distance = 16; distance > 0; distance /= 2) {
+    const RankedLogit other = {
+        __shfl_xor_sync(kAllLanes, mine.value, distance),
+        __shfl_xor_sync(kAllLanes, mine.id, distance)};
+    if (other.IsBetterThan(mine)) mine = other;
+  }
+  __syncthreads();  // the last call's readers are done
+  if (threadIdx.x % 32 == 0) per_warp[threadIdx.x / 32] = mine;
+  __syncthreads();
+  for (uint32_t warp = 0; warp < blockDim.x / 32; ++warp) {
+    if (per_warp[warp].IsBetterThan(mine)) mine = per_warp[warp];
+  }
+  return mine;
+}
+
+// The best that is worse than `bar`; id kNoId if there is none above -inf.
+__device__ inline RankedLogit BestBelow(const float* logits, int32_t size,
+                                        const RankedLogit& bar) {
+  RankedLogit best;
+  ForRow(size, [&](int32_t i) {
+    const RankedLogit entry = {logits[i], i};
+    if (entry.value > -INFINITY && bar.IsBetterThan(entry) &&
+        entry.IsBetterThan(best)) {
+      best = entry;
+    }
+  });
+  return BestOfBlock(best);
+}
+
+// Better than every logit.
+__device__ inline RankedLogit AboveAll() { return {INFINITY, -1}; }
+
+// Sum of e^(logit - max).
+__device__ inline double SumOfExp(const float* logits, int32_t size,
+                                  float max) {
+  double sum = 0.0;
+  ForRow(size, [&](int32_t i) { sum += expf(logits[i] - max); });
+  return BlockSum(sum);
+}
+
+__device__ inline int32_t CountGreater(const float* logits, int32_t size,
+                                       float value) {
+  int32_t count = 0;
+  ForRow(size, [&](int32_t i) { count += logits[i] > value; });
+  return BlockSum(count);
+}
+
+// Order of unsigned integers = order of floats.
+__device__ inline uint32_t OrderedBits(float value) {
+  const uint32_t bits = __float_as_uint(value);
+  return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
+}
+
+// Where a radix search ended: the key, and the weight of all larger keys.
+struct RadixResult {
+  uint32_t key = 0;
+  uint64_t weight_above = 0;
+};
+
+// The largest key such that the weight of all keys at least as large reaches
+// `target`; 0 if the whole row's does not. weight(i) counts in integers, so
+// that the order of the additions does not matter. target > 0.
+template <typename Key, typename Weight>
+__device__ RadixResult RadixSearch(int32_t size, uint64_t target, Key key,
+                                   Weight weight) {
+  __shared__ unsigned long long bins[256];
+  __shared__ RadixResult shared;
+  uint32_t prefix = 0;
+  uint64_t above = 0;
+  for (int shift = 24; shift >= 0; shift -= 8) {
+    __syncthreads();
+    for (int bin = threadIdx.x; bin < 256; bin += blockDim.x) bins[bin] = 0;
+    __syncthreads();
+    ForRow(size, [&](int32_t i) {
+      const uint32_t k = key(i);
+      if (shift < 24 && (k >> (shift + 8)) != (prefix >> (shift + 8))) return;
+      const uint64_t w = weight(i);
+      if (w != 0) atomicAdd(&bins[(k >> shift) & 255], w);
+    });
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      uint64_t sum = above;
+      int bin = 255;
+      while (bin > 0 && sum + bins[bin] < target) sum += bins[bin--];
+      shared = {prefix | static_cast<uint32_t>(bin) << shift, sum};
+    }
+    __syncthreads();
+    prefix = shared.key;
+    above = shared.weight_above;
+  }
+  return {prefix, above};
+}
+
+}  // namespace drover::kernels::cuda
