@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <utility>
@@ -21,8 +22,9 @@ namespace {
 constexpr size_t kMaxLineBytes = 64 * 1024;
 
 // In the child, between fork and exec: async-signal-safe calls only.
-[[noreturn]] void Become(const char* program, char* const* argv, int output_fd,
-                         int inherited_fd, pid_t parent) {
+[[noreturn]] void Become(const char* program, char* const* argv,
+                         char* const* env, int output_fd, int inherited_fd,
+                         pid_t parent) {
   setpgid(0, 0);
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(127);  // it died before we asked
@@ -36,7 +38,7 @@ constexpr size_t kMaxLineBytes = 64 * 1024;
   } else if (inherited_fd >= 0) {
     dup2(inherited_fd, ChildProcess::kInheritedFd);
   }
-  execv(program, argv);
+  execve(program, argv, env);
   _exit(127);
 }
 
@@ -57,11 +59,20 @@ absl::StatusOr<std::unique_ptr<ChildProcess>> ChildProcess::Start(
   std::vector<char*> argv = {options.program.data()};
   for (std::string& arg : options.args) argv.push_back(arg.data());
   argv.push_back(nullptr);
+  std::vector<char*> env;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    env.push_back(*entry);
+  }
+  for (std::string& entry : options.default_env) {
+    const std::string name = entry.substr(0, entry.find('='));
+    if (getenv(name.c_str()) == nullptr) env.push_back(entry.data());
+  }
+  env.push_back(nullptr);
 
   const pid_t parent = getpid();
   const pid_t pid = fork();
   if (pid == 0) {
-    Become(options.program.c_str(), argv.data(), output[1],
+    Become(options.program.c_str(), argv.data(), env.data(), output[1],
            options.inherited_fd, parent);
   }
   const int fork_error = errno;

@@ -24,6 +24,8 @@ class ChildProcess {
   struct Options {
     std::string program;            // a path
     std::vector<std::string> args;  // without the program's name
+    // "NAME=value", each unless our own environment has the name.
+    std::vector<std::string> default_env;
     // Passed to the child as descriptor kInheritedFd; closed here. -1: none.
     int inherited_fd = -1;
     // Each line of its standard output and error, without the newline. On a

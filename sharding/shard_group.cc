@@ -38,6 +38,7 @@ absl::Status ShardGroup::Connect() {
   ChildProcess::Options child = {
       .program = options_.shard_binary,
       .args = options_.shard_args,
+      .default_env = options_.shard_default_env,
       .inherited_fd = sockets[1],
       .on_line = [this](std::string_view line) { OnLine(line); }};
   child.args.push_back(

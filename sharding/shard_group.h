@@ -27,6 +27,7 @@ class ShardGroup final : public Executor {
   struct Options {
     std::string shard_binary;
     std::vector<std::string> shard_args;
+    std::vector<std::string> shard_default_env;  // see ChildProcess
     std::string version = DROVER_VERSION;
     std::string model_fingerprint;
     absl::Duration start_timeout = absl::Minutes(10);

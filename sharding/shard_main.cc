@@ -18,7 +18,7 @@
 #include "base/status_macros.h"
 #include "model/model_config.h"
 #include "model/model_executor.h"
-#include "sharding/shard_service.h"
+#include "sharding/serve_shard.h"
 #ifdef DROVER_WITH_CUDA
 #include "model/cuda/cuda_executor.h"
 #endif

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "sharding/channel_limits.h"
+#include "sharding/serve_shard.h"
 #include "sharding/shard_codec.h"
 
 namespace drover {

@@ -40,9 +40,4 @@ class ShardService final : public shard::Shard::Service {
   absl::Status end_status_ ABSL_GUARDED_BY(mutex_);
 };
 
-// Serves the router at the other end of `fd`, a connected stream socket that
-// this call takes over, until it goes away.
-absl::Status ServeShard(Executor& executor, const std::string& version,
-                        const std::string& model_fingerprint, int fd);
-
 }  // namespace drover

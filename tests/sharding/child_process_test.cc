@@ -60,6 +60,20 @@ TEST_F(ChildProcessTest, HandsTheDescriptorOver) {
   close(sockets[0]);
 }
 
+TEST_F(ChildProcessTest, ADefaultOfTheEnvironmentYieldsToOurOwn) {
+  ASSERT_EQ(setenv("DROVER_TEST_OURS", "ours", /*overwrite=*/1), 0);
+  auto child = ChildProcess::Start(
+      {.program = "/bin/sh",
+       .args = {"-c", "echo $DROVER_TEST_OURS $DROVER_TEST_NEW"},
+       .default_env = {"DROVER_TEST_OURS=default", "DROVER_TEST_NEW=default"},
+       .on_line = [this](std::string_view line) {
+         lines_.emplace_back(line);
+       }});
+  ASSERT_TRUE(child.ok()) << child.status();
+  ASSERT_TRUE((*child)->WaitForExit(absl::Seconds(30)));
+  EXPECT_THAT(lines_, ElementsAre("ours default"));
+}
+
 TEST_F(ChildProcessTest, DestructionKillsWhatStillRuns) {
   auto child = StartShell("echo up; exec sleep 1000");
   const pid_t pid = child->pid();

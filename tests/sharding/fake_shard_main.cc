@@ -7,7 +7,7 @@
 #include <cstdio>
 #include <string>
 
-#include "sharding/shard_service.h"
+#include "sharding/serve_shard.h"
 #include "tests/testing/fake_executor.h"
 
 int main(int argc, char** argv) {

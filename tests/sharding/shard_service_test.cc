@@ -12,6 +12,7 @@
 
 #include "absl/synchronization/notification.h"
 #include "base/bounded_queue.h"
+#include "sharding/serve_shard.h"
 #include "sharding/shard_client.h"
 #include "tests/testing/fake_executor.h"
 

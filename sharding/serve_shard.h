@@ -1,0 +1,15 @@
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "scheduler/executor.h"
+
+namespace drover {
+
+// Serves the router at the other end of `fd`, a connected stream socket that
+// this call takes over, until it goes away.
+absl::Status ServeShard(Executor& executor, const std::string& version,
+                        const std::string& model_fingerprint, int fd);
+
+}  // namespace drover
