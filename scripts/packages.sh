@@ -33,7 +33,6 @@ readonly TEST_PACKAGES=(
   libbenchmark-dev
   libgmock-dev
   libgtest-dev
-  python3-grpc-tools
   python3-grpcio
   python3-protobuf
   python3-venv
