@@ -1,0 +1,107 @@
+#include "server/client/bench/bench_flags.h"
+
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "absl/status/statusor.h"
+
+namespace drover {
+namespace {
+
+template <typename T>
+T ValueOrThrow(absl::StatusOr<T> value) {
+  if (value.ok()) return *std::move(value);
+  throw CLI::ValidationError(std::string(value.status().message()));
+}
+
+CLI::Option* AddLength(CLI::App& app, const std::string& flag,
+                       bench::LengthRange& range, const char* help) {
+  return app
+      .add_option_function<std::string>(
+          flag,
+          [flag, &range](const std::string& text) {
+            range = ValueOrThrow(bench::ParseLengthRange(flag, text));
+          },
+          help)
+      ->type_name("A[:B]")
+      ->default_str(range.ToString());
+}
+
+// What both have.
+void AddSharedFlags(CLI::App& app, BenchOptions& options) {
+  app.add_option("--address", options.address,
+                 "The gRPC port of any fmaas server")
+      ->capture_default_str();
+  app.add_option("--num-requests", options.num_requests, "Requests to measure")
+      ->check(CLI::Range(1, 10'000'000))
+      ->capture_default_str();
+  app.add_option("--warmup", options.warmup,
+                 "Requests before those, not measured")
+      ->check(CLI::Range(0, 1'000'000))
+      ->capture_default_str();
+  AddLength(app, "--output-len", options.output_len,
+            "Output tokens, exactly; A:B draws from that range");
+  app.add_option("--seed", options.seed,
+                 "For the same prompts, lengths and arrivals again")
+      ->capture_default_str();
+  app.add_option_function<std::string>(
+         "--goodput",
+         [&options](const std::string& text) {
+           options.goodput = ValueOrThrow(bench::ParseGoodputLimits(text));
+         },
+         "Count the requests within limits, as ttft:200ms,tpot:50ms,e2e:10s")
+      ->type_name("LIMITS");
+  app.add_option("--json", options.json_file, "Write the report here too")
+      ->type_name("FILE");
+}
+
+void AddThroughputFlags(CLI::App& app, BenchOptions& options,
+                        CLI::Option* input_len) {
+  CLI::Option* streams =
+      app.add_option("--streams", options.streams,
+                     "Requests at once; one that ends makes way for the next")
+          ->check(CLI::Range(1, 1'000'000))
+          ->capture_default_str();
+  app.add_option("--rate", options.rate,
+                 "Instead: Poisson arrivals, requests per second")
+      ->check(CLI::Range(1e-3, 1e6))
+      ->excludes(streams);
+  app.add_option("--prompt-file", options.prompt_file,
+                 "One prompt per line, used in turn")
+      ->type_name("FILE")
+      ->excludes(input_len);
+}
+
+// A subcommand that replaces `chosen` by what it was told.
+CLI::App* AddMode(CLI::App& bench, const char* help, BenchOptions& chosen,
+                  const std::shared_ptr<BenchOptions>& own) {
+  CLI::App* app = bench.add_subcommand(own->name, help);
+  AddSharedFlags(*app, *own);
+  app->final_callback([own, &chosen] { chosen = *own; });
+  return app;
+}
+
+}  // namespace
+
+void AddBenchFlags(CLI::App& bench, BenchOptions& options) {
+  bench.require_subcommand(1);
+  constexpr char kInputLenHelp[] =
+      "Prompt tokens, exactly; A:B draws from that range";
+
+  const auto latency = std::make_shared<BenchOptions>(BenchOptions::Latency());
+  CLI::App* latency_app =
+      AddMode(bench, "One request after the other: how fast is one alone",
+              options, latency);
+  AddLength(*latency_app, "--input-len", latency->input_len, kInputLenHelp);
+
+  const auto throughput =
+      std::make_shared<BenchOptions>(BenchOptions::Throughput());
+  CLI::App* throughput_app =
+      AddMode(bench, "Many requests at once: how much does the server carry",
+              options, throughput);
+  CLI::Option* input_len = AddLength(*throughput_app, "--input-len",
+                                     throughput->input_len, kInputLenHelp);
+  AddThroughputFlags(*throughput_app, *throughput, input_len);
+}
+
+}  // namespace drover

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "server/client/bench/goodput_limits.h"
+#include "server/client/bench/length_range.h"
+#include "server/client/client_options.h"
+
+namespace drover {
+
+// `drover bench latency` and `drover bench throughput`, which differ in their
+// defaults and in what can be set.
+struct BenchOptions {
+  std::string name;
+  std::string address = kDefaultAddress;
+
+  bench::LengthRange input_len;
+  bench::LengthRange output_len;
+  // Not empty: its lines are the prompts, and `input_len` is not read.
+  std::string prompt_file;
+
+  int32_t num_requests = 1;
+  int32_t warmup = 0;  // requests before those, not measured
+  int32_t streams = 1;
+  // Set: requests arrive at random, so many per second on average, however
+  // many are running; `streams` is not read.
+  std::optional<double> rate;
+  uint64_t seed = 0;
+
+  std::optional<bench::GoodputLimits> goodput;
+  std::string json_file;  // empty: none
+
+  static BenchOptions Latency();
+  static BenchOptions Throughput();
+};
+
+}  // namespace drover
