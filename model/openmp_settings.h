@@ -1,8 +1,5 @@
 #pragma once
 
-#include <stdlib.h>
-#include <unistd.h>
-
 namespace drover {
 
 // How many rounds a thread of OpenMP's team spins at a barrier before it
@@ -21,23 +18,10 @@ namespace drover {
 //   0 (passive)      3.5 - 4.2     3.5 -  3.8
 //
 // 1000 is never far from the best of its column.
+//
+// OpenMP reads its settings when the program is loaded, before main: whoever
+// starts a shard sets the variable, unless it or OMP_WAIT_POLICY is there.
 inline constexpr const char* kOpenMpSpinVariable = "GOMP_SPINCOUNT";
 inline constexpr const char* kOpenMpSpinCount = "1000";
-
-// OpenMP reads its settings when the program is loaded, before main. Whoever
-// starts a shard had better set the variable; this is for the shard that finds
-// neither it nor OMP_WAIT_POLICY set: sets it and runs the program again from
-// the start, which costs another load of LibTorch (0.2 s). The first statement
-// of main, while there is one thread and no open file.
-inline void RestartWithOpenMpSettings(char** argv) {
-  if (getenv(kOpenMpSpinVariable) != nullptr ||
-      getenv("OMP_WAIT_POLICY") != nullptr) {
-    return;
-  }
-  if (setenv(kOpenMpSpinVariable, kOpenMpSpinCount, /*overwrite=*/1) == 0) {
-    execv("/proc/self/exe", argv);
-  }
-  // Without /proc: slower beside busy neighbours, and right all the same.
-}
 
 }  // namespace drover

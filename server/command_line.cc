@@ -5,6 +5,7 @@
 
 #include "absl/status/status.h"
 #include "base/strings.h"
+#include "server/client/bench/bench_flags.h"
 #include "server/serve_flags.h"
 
 namespace drover {
@@ -100,6 +101,22 @@ CommandLineAnswer UsageError(std::string message, std::string_view command) {
       .err = StrCat(command, ": ", message, " (see ", command, " --help)\n")};
 }
 
+// "drover", and the subcommands the user chose.
+std::string ChosenCommand(const CLI::App& app) {
+  std::string name = app.get_name();
+  for (const CLI::App* chosen : app.get_subcommands()) {
+    name += " " + ChosenCommand(*chosen);
+  }
+  return name;
+}
+
+bool HasCommand(const CLI::App& app, std::string_view name) {
+  const auto named = [name](const CLI::App* command) {
+    return command->get_name() == name;
+  };
+  return !app.get_subcommands(named).empty();
+}
+
 }  // namespace
 
 std::variant<Command, CommandLineAnswer> ParseCommandLine(
@@ -112,6 +129,7 @@ std::variant<Command, CommandLineAnswer> ParseCommandLine(
   GenerateOptions generate;
   TokenizeOptions tokenize;
   InfoOptions info;
+  BenchOptions bench;
   const CLI::App* serve_command =
       AddCommand(app, "serve", "Serve a model", &AddServeFlags, serve);
   const CLI::App* generate_command =
@@ -120,22 +138,22 @@ std::variant<Command, CommandLineAnswer> ParseCommandLine(
   const CLI::App* tokenize_command =
       AddCommand(app, "tokenize", "Show how a server's model splits a text",
                  &AddTokenizeFlags, tokenize);
+  const CLI::App* bench_command =
+      AddCommand(app, "bench", "Measure a server's speed under load",
+                 &AddBenchFlags, bench);
   AddCommand(app, "info", "Describe a server, or a model folder", &AddInfoFlags,
              info);
 
-  if (argc > 1 && argv[1][0] != '-' &&
-      app.get_subcommand_no_throw(argv[1]) == nullptr) {
+  if (argc > 1 && argv[1][0] != '-' && !HasCommand(app, argv[1])) {
     return UsageError(StrCat("there is no command ", Quoted(argv[1])),
                       "drover");
   }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    std::string command = "drover";
-    for (const CLI::App* chosen : app.get_subcommands()) {
-      command += " " + chosen->get_name();
+    if (error.get_exit_code() != 0) {
+      return UsageError(error.what(), ChosenCommand(app));
     }
-    if (error.get_exit_code() != 0) return UsageError(error.what(), command);
     std::ostringstream out, err;
     app.exit(error, out, err);
     return CommandLineAnswer{.out = out.str(), .err = err.str()};
@@ -150,6 +168,7 @@ std::variant<Command, CommandLineAnswer> ParseCommandLine(
   }
   if (generate_command->parsed()) return Command(generate);
   if (tokenize_command->parsed()) return Command(tokenize);
+  if (bench_command->parsed()) return Command(bench);
   return Command(info);
 }
 

@@ -3,14 +3,15 @@
 #include <string>
 #include <variant>
 
+#include "server/client/bench/bench_options.h"
 #include "server/client/client_options.h"
 #include "server/options.h"
 
 namespace drover {
 
 // What to do, from the command line and the environment. Options are valid.
-using Command =
-    std::variant<ServeOptions, GenerateOptions, TokenizeOptions, InfoOptions>;
+using Command = std::variant<ServeOptions, GenerateOptions, TokenizeOptions,
+                             InfoOptions, BenchOptions>;
 
 // What to print instead of doing anything: help, the version, or one line that
 // says what is wrong.

@@ -1,8 +1,10 @@
 #include "server/http_endpoint.h"
 
 #include <array>
+#include <thread>
 #include <utility>
 
+#include "absl/synchronization/notification.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
 #include "civetweb.h"
@@ -65,11 +67,25 @@ int OnLogMessage(const mg_connection*, const char*) { return 1; }
 
 }  // namespace
 
-HttpEndpoint::HttpEndpoint(const Health& health, RenderMetrics render_metrics)
-    : health_(health), render_metrics_(std::move(render_metrics)) {}
+HttpEndpoint::HttpEndpoint(std::string host, const Health& health,
+                           RenderMetrics render_metrics)
+    : host_(std::move(host)),
+      health_(health),
+      render_metrics_(std::move(render_metrics)) {}
 
 HttpEndpoint::~HttpEndpoint() {
-  if (server_ != nullptr) mg_stop(server_);
+  if (server_ == nullptr) return;
+  absl::Notification stopped;
+  std::thread stopping([&] {
+    mg_stop(server_);
+    stopped.Notify();
+  });
+  // civetweb waits for connections two seconds at a time and only then sees
+  // that it is to stop; a connection ends the wait.
+  do {
+    ConnectOnce(host_, port_);
+  } while (!stopped.WaitForNotificationWithTimeout(absl::Milliseconds(5)));
+  stopping.join();
 }
 
 absl::StatusOr<std::unique_ptr<HttpEndpoint>> HttpEndpoint::Start(
@@ -77,7 +93,7 @@ absl::StatusOr<std::unique_ptr<HttpEndpoint>> HttpEndpoint::Start(
     RenderMetrics render_metrics) {
   DROVER_RETURN_IF_ERROR(CheckCanListen("--port", options.host, options.port));
   std::unique_ptr<HttpEndpoint> endpoint(
-      new HttpEndpoint(health, std::move(render_metrics)));
+      new HttpEndpoint(options.host, health, std::move(render_metrics)));
   DROVER_RETURN_IF_ERROR(endpoint->Listen(options));
   return endpoint;
 }

@@ -58,10 +58,12 @@ class HttpEndpoint {
   HttpResponse Respond(std::string_view method, std::string_view path) const;
 
  private:
-  HttpEndpoint(const Health& health, RenderMetrics render_metrics);
+  HttpEndpoint(std::string host, const Health& health,
+               RenderMetrics render_metrics);
 
   absl::Status Listen(const Options& options);
 
+  const std::string host_;
   const Health& health_;
   const RenderMetrics render_metrics_;
   int32_t port_ = 0;

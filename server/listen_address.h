@@ -17,4 +17,7 @@ std::string JoinHostPort(std::string_view host, int32_t port);
 absl::Status CheckCanListen(std::string_view flag, const std::string& host,
                             int32_t port);
 
+// Connects and hangs up, to wake whoever waits for a connection there.
+void ConnectOnce(const std::string& host, int32_t port);
+
 }  // namespace drover

@@ -2,6 +2,7 @@
 
 #include <iostream>
 
+#include "server/client/bench/bench_command.h"
 #include "server/client/generate_command.h"
 #include "server/client/info_command.h"
 #include "server/client/tokenize_command.h"
@@ -26,6 +27,9 @@ struct Runner {
   }
   int operator()(const drover::InfoOptions& options) const {
     return drover::RunInfo(options, streams);
+  }
+  int operator()(const drover::BenchOptions& options) const {
+    return drover::RunBench(options, streams);
   }
 };
 

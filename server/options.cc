@@ -36,6 +36,7 @@ absl::Status CheckLimits(const ServeOptions& options) {
       Row{"--kv-cache-bytes", options.kv_cache_bytes, 0, kPetabyte},
       Row{"--threads", options.threads, 0, 4096},
       Row{"--emitter-threads", options.emitter_threads, 1, 256},
+      Row{"--tokenization-workers", options.tokenization_workers, 1, 256},
       Row{"--max-pending-stream-bytes", options.max_pending_stream_bytes, 1024,
           kPetabyte},
       Row{"--max-message-bytes", options.max_message_bytes, 1024, INT32_MAX},
@@ -69,10 +70,20 @@ absl::Status CheckModel(const ServeOptions& options) {
         StrCat("--load-format ", options.load_format,
                ": expected safetensors or dummy"));
   }
-  if (!options.dtype.empty() && options.dtype != "float32" &&
-      options.dtype != "bfloat16") {
+  if (!options.dtype.empty() && !ParseDType(options.dtype).ok()) {
+    return absl::InvalidArgumentError(StrCat(
+        "--dtype ", options.dtype, ": expected float32, bfloat16 or float16"));
+  }
+  if (options.device != "auto" && options.device != "cpu" &&
+      options.device != "cuda") {
     return absl::InvalidArgumentError(
-        StrCat("--dtype ", options.dtype, ": expected float32 or bfloat16"));
+        StrCat("--device ", options.device, ": expected auto, cpu or cuda"));
+  }
+  if (!(options.gpu_memory_fraction > 0.0 &&
+        options.gpu_memory_fraction <= 1.0)) {
+    return absl::InvalidArgumentError(
+        StrCat("--gpu-memory-fraction ", options.gpu_memory_fraction,
+               ": expected a number above 0 and at most 1"));
   }
   if (options.load_format == "dummy") {
     if (options.model.empty() == options.model_config.empty()) {

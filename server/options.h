@@ -14,9 +14,14 @@ namespace drover {
 struct ServeOptions {
   // ---- The model ----
   std::string model;  // folder; may be empty with model_config
-  std::string dtype;  // float32 or bfloat16; empty: the model's own
+  // float32, bfloat16 or, on a GPU, float16; empty: the model's own.
+  std::string dtype;
   std::string load_format = "safetensors";  // or dummy: random weights
   std::string model_config;  // a shape by name, for dummy weights
+
+  // ---- Where it runs ----
+  std::string device = "auto";  // cpu, cuda; auto: a GPU where there is one
+  double gpu_memory_fraction = 0.9;  // in (0, 1]
 
   // ---- Limits; 0: chosen from the model and the machine ----
   int32_t max_sequence_length = 0;
@@ -27,6 +32,7 @@ struct ServeOptions {
   int64_t kv_cache_bytes = 0;
   int32_t threads = 0;  // of the shard
   int32_t emitter_threads = 1;
+  int32_t tokenization_workers = 2;
   int64_t max_pending_stream_bytes = 1 << 20;
   int64_t max_message_bytes = 4 << 20;    // of a request
   int64_t max_metadata_bytes = 16 << 10;  // of a request's headers

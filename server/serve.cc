@@ -16,6 +16,7 @@
 #include "base/bounded_queue.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "model/openmp_settings.h"
 #include "server/health.h"
 #include "server/http_endpoint.h"
 #include "server/listen_address.h"
@@ -139,6 +140,10 @@ absl::Status ServeProcess::LaunchShard() {
   ShardGroup::Options group;
   group.shard_binary = binary;
   group.shard_args = ShardArgs(options_);
+  if (std::getenv("OMP_WAIT_POLICY") == nullptr) {
+    group.shard_default_env = {
+        StrCat(kOpenMpSpinVariable, "=", kOpenMpSpinCount)};
+  }
   group.model_fingerprint = model_.fingerprint;
   group.start_timeout = absl::Seconds(options_.shard_start_timeout_seconds);
   group.on_log = [this](char level, std::string_view text) {
@@ -273,6 +278,7 @@ void LogOptions(Logger& logger, const ServeOptions& o) {
                 {"kv_cache_bytes", o.kv_cache_bytes},
                 {"threads", o.threads},
                 {"emitter_threads", o.emitter_threads},
+                {"tokenization_workers", o.tokenization_workers},
                 {"max_pending_stream_bytes", o.max_pending_stream_bytes},
                 {"max_message_bytes", o.max_message_bytes},
                 {"max_metadata_bytes", o.max_metadata_bytes},

@@ -47,20 +47,21 @@ class FlagGroup {
         ->default_str(FormatByteSize(target));
   }
 
-  // "--flag", "--flag true", "--flag=false".
+  // "--flag", "--flag true", "--flag=false". The default is part of the type's
+  // name: as CLI11's default it would be what a bare flag means.
   CLI::Option* AddSwitch(const std::string& flag, bool& target,
                          const std::string& help) {
     const auto parse = [flag, &target](const std::string& text) {
-      if (text != "true" && text != "false" && !text.empty()) {
+      const bool is_true = text == "true" || text.empty();
+      if (!is_true && text != "false") {
         throw CLI::ValidationError(flag, text + ": expected true or false");
       }
-      target = text != "false";
+      target = is_true;
     };
     return Finish(flag,
                   app_.add_option_function<std::string>(flag, parse, help))
         ->expected(0, 1)
-        ->type_name("[true|false]")
-        ->default_str(target ? "true" : "false");
+        ->type_name(target ? "[true|false]=true" : "[true|false]=false");
   }
 
  private:
@@ -77,8 +78,12 @@ void AddModelFlags(CLI::App& app, ServeOptions& options) {
   group.Add("--model", options.model,
             "Folder with config.json, safetensors and tokenizer.model");
   group.Add("--dtype", options.dtype,
-            "float32 or bfloat16; default: the model's own where the machine "
-            "can");
+            "float32, bfloat16 or, on a GPU, float16; default: the model's "
+            "own where the machine can");
+  group.Add("--device", options.device,
+            "cpu, cuda, or auto: a GPU where there is one");
+  group.Add("--gpu-memory-fraction", options.gpu_memory_fraction,
+            "Of the GPU's memory, for weights, activations and KV cache");
   group.Add("--load-format", options.load_format,
             "safetensors, or dummy for random weights");
   group.Add("--model-config", options.model_config,
@@ -119,6 +124,8 @@ void AddProcessFlags(CLI::App& app, ServeOptions& options) {
             "CPU threads of the shard; 0: one for each CPU");
   group.Add("--emitter-threads", options.emitter_threads,
             "Threads that turn tokens into text");
+  group.Add("--tokenization-workers", options.tokenization_workers,
+            "Threads that encode long prompts");
   group.Add("--shard-binary", options.shard_binary,
             "The worker; default: drover-shard beside this program");
   group.Add("--shard-start-timeout-seconds",

@@ -93,6 +93,8 @@ std::vector<std::string> ShardArgs(const ServeOptions& options) {
       StrCat("--max-sequence-length=", options.max_sequence_length),
       StrCat("--threads=", options.threads),
       StrCat("--load-format=", options.load_format),
+      StrCat("--device=", options.device),
+      StrCat("--gpu-memory-fraction=", options.gpu_memory_fraction),
       StrCat("--log-level=", options.log_level),
   };
   const auto add_if_set = [&args](const char* flag, const std::string& value) {
@@ -111,6 +113,7 @@ ServiceOptions MakeServiceOptions(const ServeOptions& options,
       .max_new_tokens = options.max_new_tokens,
       .max_concurrent_requests = options.max_concurrent_requests,
       .max_pending_stream_bytes = options.max_pending_stream_bytes,
+      .num_tokenization_threads = options.tokenization_workers,
       .num_emitter_threads = options.emitter_threads,
       .default_include_stop_sequences = options.default_include_stop_seqs,
       .output_special_tokens = options.output_special_tokens,

@@ -1,6 +1,6 @@
 # drover::server_process  everything of the process but main: options, logs,
 #                         metrics, health, HTTP, start and end
-# drover::client          generate, tokenize, info
+# drover::client          generate, tokenize, info; bench is a folder of its own
 # drover                  the program
 find_package(civetweb CONFIG REQUIRED)
 find_package(CLI11 CONFIG REQUIRED)
@@ -55,6 +55,7 @@ drover_library(command_line
     command_line.cc
     serve_flags.cc
   PUBLIC
+    drover::bench_client
     drover::server_process
   PRIVATE
     CLI11::CLI11)
@@ -62,5 +63,6 @@ drover_library(command_line
 add_executable(drover main.cc)
 target_link_libraries(drover PRIVATE
   drover_compile_options
+  drover::bench_client
   drover::client
   drover::command_line)

@@ -1,0 +1,194 @@
+#include "server/command_line.h"
+
+#include <cstdlib>
+#include <initializer_list>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace drover {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::EndsWith;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+using Parsed = std::variant<Command, CommandLineAnswer>;
+
+Parsed Parse(std::initializer_list<const char*> arguments) {
+  std::vector<const char*> argv = {"drover"};
+  argv.insert(argv.end(), arguments);
+  return ParseCommandLine(static_cast<int>(argv.size()), argv.data());
+}
+
+template <typename Options>
+Options ParseAs(std::initializer_list<const char*> arguments) {
+  const Parsed parsed = Parse(arguments);
+  if (const auto* answer = std::get_if<CommandLineAnswer>(&parsed)) {
+    ADD_FAILURE() << answer->out << answer->err;
+    return {};
+  }
+  return std::get<Options>(std::get<Command>(parsed));
+}
+
+CommandLineAnswer ParseAnswer(std::initializer_list<const char*> arguments) {
+  const Parsed parsed = Parse(arguments);
+  if (const auto* answer = std::get_if<CommandLineAnswer>(&parsed)) {
+    return *answer;
+  }
+  ADD_FAILURE() << "was taken as a command";
+  return {};
+}
+
+// An environment variable for the length of a scope.
+class ScopedEnvironment {
+ public:
+  ScopedEnvironment(const char* name, const char* value) : name_(name) {
+    setenv(name, value, /*overwrite=*/1);
+  }
+  ~ScopedEnvironment() { unsetenv(name_); }
+
+ private:
+  const char* name_;
+};
+
+TEST(CommandLineTest, ServeTakesItsFlags) {
+  const auto options = ParseAs<ServeOptions>(
+      {"serve", "--model", "m", "--dtype", "bfloat16", "--grpc-port", "0",
+       "--port=1", "--kv-cache-bytes", "2GiB", "--max-batch-size", "4",
+       "--max-drain-seconds", "7", "--ready-file", "r"});
+  EXPECT_EQ(options.model, "m");
+  EXPECT_EQ(options.dtype, "bfloat16");
+  EXPECT_EQ(options.grpc_port, 0);
+  EXPECT_EQ(options.port, 1);
+  EXPECT_EQ(options.kv_cache_bytes, int64_t{2} << 30);
+  EXPECT_EQ(options.max_batch_size, 4);
+  EXPECT_EQ(options.max_drain_seconds, 7);
+  EXPECT_EQ(options.ready_file, "r");
+  EXPECT_EQ(options.max_new_tokens, 1024) << "untouched default";
+}
+
+TEST(CommandLineTest, TheEnvironmentFillsInAndTheFlagWins) {
+  const ScopedEnvironment model("MODEL", "from-environment");
+  const ScopedEnvironment tokens("MAX_NEW_TOKENS", "33");
+  const ScopedEnvironment cache("KV_CACHE_BYTES", "1MiB");
+  const ScopedEnvironment special("OUTPUT_SPECIAL_TOKENS", "true");
+  const auto from_environment = ParseAs<ServeOptions>({"serve"});
+  EXPECT_EQ(from_environment.model, "from-environment");
+  EXPECT_EQ(from_environment.max_new_tokens, 33);
+  EXPECT_EQ(from_environment.kv_cache_bytes, 1 << 20);
+  EXPECT_TRUE(from_environment.output_special_tokens);
+
+  const auto with_flags = ParseAs<ServeOptions>(
+      {"serve", "--model=flag", "--max-new-tokens=44", "--kv-cache-bytes=1KiB",
+       "--output-special-tokens=false"});
+  EXPECT_EQ(with_flags.model, "flag");
+  EXPECT_EQ(with_flags.max_new_tokens, 44);
+  EXPECT_EQ(with_flags.kv_cache_bytes, 1024);
+  EXPECT_FALSE(with_flags.output_special_tokens);
+}
+
+TEST(CommandLineTest, ABadEnvironmentValueIsAnErrorThatNamesIt) {
+  const ScopedEnvironment port("GRPC_PORT", "many");
+  const CommandLineAnswer answer = ParseAnswer({"serve", "--model", "m"});
+  EXPECT_EQ(answer.exit_code, 2);
+  EXPECT_THAT(answer.err, AllOf(HasSubstr("--grpc-port"), HasSubstr("many")));
+}
+
+TEST(CommandLineTest, SwitchesTakeAValueOrNone) {
+  EXPECT_TRUE(
+      ParseAs<ServeOptions>({"serve", "--model=m", "--output-special-tokens"})
+          .output_special_tokens);
+  EXPECT_TRUE(ParseAs<ServeOptions>(
+                  {"serve", "--output-special-tokens", "true", "--model=m"})
+                  .output_special_tokens);
+  EXPECT_FALSE(ParseAs<ServeOptions>({"serve", "--model=m",
+                                      "--default-include-stop-seqs", "false"})
+                   .default_include_stop_seqs);
+}
+
+TEST(CommandLineTest, JsonOutputIsAnotherNameForTheLogFormat) {
+  EXPECT_EQ(ParseAs<ServeOptions>({"serve", "--model=m"}).log_format, "text");
+  EXPECT_EQ(
+      ParseAs<ServeOptions>({"serve", "--model=m", "--json-output"}).log_format,
+      "json");
+}
+
+TEST(CommandLineTest, EveryMistakeIsOneLineAndStatusTwo) {
+  struct Row {
+    const char* expected;
+    std::initializer_list<const char*> arguments;
+  };
+  const Row rows[] = {
+      {"drover: A subcommand is required", {}},
+      {"drover: there is no command \"sevre\"", {"sevre"}},
+      {"drover bench: A subcommand is required", {"bench"}},
+      {"drover bench latency: ", {"bench", "latency", "--input-len", "x"}},
+      {"--modle", {"serve", "--modle", "m"}},
+      {"drover serve: --model is missing", {"serve"}},
+      {"--port = abc", {"serve", "--model=m", "--port", "abc"}},
+      {"--port 70000", {"serve", "--model=m", "--port", "70000"}},
+      {"--kv-cache-bytes: \"2Gx\"",
+       {"serve", "--model=m", "--kv-cache-bytes", "2Gx"}},
+      {"--output-special-tokens: maybe",
+       {"serve", "--model=m", "--output-special-tokens=maybe"}},
+      {"drover generate: ", {"generate", "--top-k", "few"}},
+  };
+  for (const Row& row : rows) {
+    SCOPED_TRACE(row.expected);
+    const CommandLineAnswer answer = ParseAnswer(row.arguments);
+    EXPECT_EQ(answer.exit_code, 2);
+    EXPECT_EQ(answer.out, "");
+    EXPECT_THAT(answer.err, HasSubstr(row.expected));
+    EXPECT_THAT(answer.err, EndsWith("--help)\n"));
+    EXPECT_EQ(std::count(answer.err.begin(), answer.err.end(), '\n'), 1);
+  }
+}
+
+TEST(CommandLineTest, HelpAndVersionGoToStandardOutput) {
+  const CommandLineAnswer help = ParseAnswer({"--help"});
+  EXPECT_EQ(help.exit_code, 0);
+  for (const char* command :
+       {"serve", "generate", "tokenize", "bench", "info"}) {
+    EXPECT_THAT(help.out, HasSubstr(command));
+    EXPECT_THAT(ParseAnswer({command, "--version"}).out,
+                StartsWith("drover " DROVER_VERSION));
+    EXPECT_THAT(ParseAnswer({command, "--help"}).out, HasSubstr("Usage"));
+  }
+  EXPECT_THAT(ParseAnswer({"--version"}).out,
+              StartsWith("drover " DROVER_VERSION));
+  EXPECT_THAT(ParseAnswer({"serve", "--help"}).out,
+              AllOf(HasSubstr("--kv-cache-bytes SIZE=0 B "
+                              "(Env:KV_CACHE_BYTES)"),
+                    HasSubstr("--grpc-port INT=8033 (Env:GRPC_PORT)")));
+}
+
+TEST(CommandLineTest, GenerateTakesPromptSamplingAndStopping) {
+  const auto options = ParseAs<GenerateOptions>(
+      {"generate", "--address", "host:1", "--temperature", "0.5", "--seed",
+       "18446744073709551615", "--stop", "a", "--stop", "b",
+       "--include-stop-sequence", "false", "Once upon a time"});
+  EXPECT_EQ(options.address, "host:1");
+  EXPECT_EQ(options.prompt, "Once upon a time");
+  EXPECT_EQ(options.temperature, 0.5f);
+  EXPECT_EQ(options.seed, UINT64_MAX);
+  EXPECT_THAT(options.stop_sequences, ElementsAre("a", "b"));
+  EXPECT_EQ(options.include_stop_sequence, false);
+  EXPECT_FALSE(ParseAs<GenerateOptions>({"generate"}).prompt.has_value());
+}
+
+TEST(CommandLineTest, BenchHasModes) {
+  const auto latency = ParseAs<BenchOptions>(
+      {"bench", "latency", "--address", "host:1", "--output-len", "8"});
+  EXPECT_EQ(latency.name, "latency");
+  EXPECT_EQ(latency.address, "host:1");
+  EXPECT_EQ(latency.output_len.max, 8);
+  EXPECT_EQ(ParseAs<BenchOptions>({"bench", "throughput"}).name, "throughput");
+}
+
+}  // namespace
+}  // namespace drover

@@ -1,0 +1,114 @@
+#include "server/served_model.h"
+
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/testing/status_matchers.h"
+#include "tests/testing/temp_dir.h"
+
+namespace drover {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::UnorderedElementsAre;
+
+constexpr char kDemoModel[] = DROVER_SOURCE_DIR "/models/fables-7m";
+
+TEST(ServedModelTest, AFolderGivesConfigTokenizerAndFingerprint) {
+  ServeOptions options;
+  options.model = std::string(kDemoModel) + "/";
+  const absl::StatusOr<ServedModel> model = LoadServedModel(options);
+  ASSERT_THAT(model, IsOk());
+  EXPECT_EQ(model->name, "fables-7m");
+  EXPECT_EQ(model->config.vocab_size, 4096);
+  EXPECT_EQ(model->tokenizer->vocab_size(), 4096);
+  EXPECT_EQ(model->fingerprint, *ModelFingerprint(kDemoModel));
+}
+
+TEST(ServedModelTest, ANamedShapeHasASyntheticTokenizer) {
+  ServeOptions options;
+  options.load_format = "dummy";
+  options.model_config = "llama-1.1b";
+  const absl::StatusOr<ServedModel> model = LoadServedModel(options);
+  ASSERT_THAT(model, IsOk());
+  EXPECT_EQ(model->name, "llama-1.1b");
+  EXPECT_EQ(model->tokenizer->vocab_size(), model->config.vocab_size);
+  EXPECT_EQ(model->fingerprint, ModelFingerprint(model->config));
+}
+
+TEST(ServedModelTest, AFolderThatIsNotThereIsNamed) {
+  ServeOptions options;
+  options.model = "/no/such/model";
+  EXPECT_THAT(LoadServedModel(options),
+              StatusIs(absl::StatusCode::kNotFound,
+                       AllOf(HasSubstr("--model /no/such/model"),
+                             HasSubstr("config.json"))));
+}
+
+TEST(ServedModelTest, DummyWeightsNeedNoTokenizerButRealOnesDo) {
+  const TempDir folder;
+  std::ifstream config(std::string(kDemoModel) + "/config.json");
+  folder.Write("config.json",
+               std::string(std::istreambuf_iterator<char>(config), {}));
+  ServeOptions options;
+  options.model = folder.path();
+  EXPECT_THAT(LoadServedModel(options).status(), ::testing::Not(IsOk()));
+  options.load_format = "dummy";
+  const absl::StatusOr<ServedModel> model = LoadServedModel(options);
+  ASSERT_THAT(model, IsOk());
+  EXPECT_EQ(model->tokenizer->vocab_size(), 4096);
+}
+
+TEST(ServedModelTest, MoreThanTheModelsContextIsRefused) {
+  ServeOptions options;
+  ModelConfig config;
+  config.max_position_embeddings = 2048;
+  options.max_sequence_length = 2048;
+  EXPECT_THAT(CheckAgainstModel(options, config), IsOk());
+  options.max_sequence_length = 2049;
+  EXPECT_THAT(CheckAgainstModel(options, config),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("--max-sequence-length 2049"),
+                             HasSubstr("2048"))));
+}
+
+TEST(ServedModelTest, TheShardIsToldEverythingThatConcernsIt) {
+  ServeOptions options;
+  options.model = "folder";
+  options.dtype = "float32";
+  options.kv_cache_bytes = 1024;
+  options.max_batch_size = 3;
+  options.max_step_tokens = 99;
+  options.max_sequence_length = 77;
+  options.threads = 2;
+  options.device = "cpu";
+  options.gpu_memory_fraction = 0.5;
+  options.log_level = "debug";
+  EXPECT_THAT(
+      ShardArgs(options),
+      UnorderedElementsAre(
+          "--model=folder", "--dtype=float32", "--kv-cache-bytes=1024",
+          "--num-slots=3", "--max-step-tokens=99", "--max-sequence-length=77",
+          "--threads=2", "--load-format=safetensors", "--device=cpu",
+          "--gpu-memory-fraction=0.5", "--log-level=debug"));
+}
+
+TEST(ServedModelTest, TheServiceIsLimitedByTheExecutor) {
+  ServeOptions options;
+  options.max_new_tokens = 50;
+  options.default_include_stop_seqs = false;
+  options.emitter_threads = 3;
+  options.tokenization_workers = 4;
+  const ServiceOptions service =
+      MakeServiceOptions(options, {.max_sequence_length = 640});
+  EXPECT_EQ(service.max_sequence_length, 640);
+  EXPECT_EQ(service.max_new_tokens, 50);
+  EXPECT_FALSE(service.default_include_stop_sequences);
+  EXPECT_EQ(service.num_emitter_threads, 3);
+  EXPECT_EQ(service.num_tokenization_threads, 4);
+}
+
+}  // namespace
+}  // namespace drover
