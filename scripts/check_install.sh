@@ -31,7 +31,7 @@ strays="$(grep -vF "$(readlink -f "$TREE")/lib/drover/" <<<"$torch" || true)"
 cd /
 "$TREE/bin/drover" --version
 "$TREE/bin/drover-shard" --version
-start_server "$TREE/bin" "$TREE/share/drover/models/fables-7m"
+start_server "$TREE/bin" --model "$TREE/share/drover/models/fables-7m"
 text="$("$TREE/bin/drover" generate --address "localhost:$grpc_port" \
   --max-new-tokens 8 "Once upon a time")"
 [[ -n "$text" ]] || die "the installed server generated no text"

@@ -16,7 +16,7 @@ stage "building (preset release)" \
   configure_and_build release drover drover-shard
 
 trap stop_server EXIT
-start_server build/release/bin models/fables-7m
+start_server build/release/bin --model models/fables-7m
 say "a story, as it comes:"
 build/release/bin/drover generate --address "localhost:$grpc_port" \
   --max-new-tokens 200 "$@" "$PROMPT"

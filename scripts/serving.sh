@@ -6,14 +6,15 @@ server_pid=""
 server_log=""
 grpc_port="" # of the running server
 
-# start_server BIN_FOLDER MODEL_FOLDER: on free ports; returns when it is
+# start_server BIN_FOLDER SERVE_OPTION ...: on free ports; returns when it is
 # ready.
 start_server() {
-  local started=$SECONDS ready_file
+  local started=$SECONDS ready_file bin="$1"
+  shift
   server_log="$(log_file server)"
   ready_file="$(mktemp -u)"
   say "starting the server"
-  "$1/drover" serve --model "$2" --host 127.0.0.1 --grpc-port 0 --port 0 \
+  "$bin/drover" serve "$@" --host 127.0.0.1 --grpc-port 0 --port 0 \
     --ready-file "$ready_file" >"$server_log" 2>&1 &
   server_pid=$!
   until [[ -s "$ready_file" ]]; do
@@ -22,8 +23,8 @@ start_server() {
       tail -n 5 "$server_log" >&2
       die "the server ended before it was ready" "see $server_log"
     fi
-    ((SECONDS - started < 60)) ||
-      die "the server was not ready within 60 s" "see $server_log"
+    ((SECONDS - started < 180)) ||
+      die "the server was not ready within 180 s" "see $server_log"
     sleep 0.05
   done
   grpc_port="$(sed -E 's/.*"grpc_port" *: *([0-9]+).*/\1/' "$ready_file")"

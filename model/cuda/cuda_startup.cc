@@ -229,7 +229,11 @@ absl::Status CudaStepRunner::WarmUp() {
   const BatchPlan plan = LargestStep(info_);
   DROVER_RETURN_IF_ERROR(Launch(plan));
   DROVER_RETURN_IF_ERROR(Collect().status());
-  DROVER_RETURN_IF_ERROR(Launch(BatchPlan()));
+  BatchPlan release;
+  for (const SequenceAdmission& admission : plan.admissions) {
+    release.releases.push_back(admission.slot);
+  }
+  DROVER_RETURN_IF_ERROR(Launch(release));
   return Collect().status();
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <utility>
@@ -85,12 +86,18 @@ class ExecutorHarness {
   int32_t next_block_ = kScratchBlock + 1;
 };
 
+// The repository; programs that were carried elsewhere are told where it is.
+inline std::string SourceDir() {
+  const char* const elsewhere = std::getenv("DROVER_TEST_SOURCE_DIR");
+  return elsewhere != nullptr ? elsewhere : DROVER_SOURCE_DIR;
+}
+
 inline std::string FixtureModel(const std::string& name) {
-  return std::string(DROVER_SOURCE_DIR) + "/tests/testdata/hf-models/" + name;
+  return SourceDir() + "/tests/testdata/hf-models/" + name;
 }
 
 inline std::string DemoModel() {
-  return std::string(DROVER_SOURCE_DIR) + "/models/fables-7m";
+  return SourceDir() + "/models/fables-7m";
 }
 
 // A small executor for tests.

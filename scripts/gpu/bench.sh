@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# Measures the whole path through gRPC on this machine's GPU: random weights of
+# the published shapes, a client on the same machine, one token per message.
+#
+#   scripts/gpu/bench.sh [CASE ...]     without cases: all of them
+#
+# Prints the client's report of each case; its JSON goes to $DROVER_BENCH_DIR
+# (default build/gpu/bench).
+
+source "$(dirname "$0")/env.sh" || exit 1
+source "$DROVER_ROOT/scripts/serving.sh"
+
+readonly ALL_CASES=(
+  7b-latency 13b-latency 8b-latency
+  8b-64x128 8b-3000x128 8b-1000x1000 8b-400x2048
+)
+readonly BENCH_DIR="${DROVER_BENCH_DIR:-$GPU_DIR/bench}"
+
+# serve_options CASE, bench_options CASE: one word to a line.
+serve_options() {
+  case "$1" in
+    7b-*) echo --model-config=llama-2-7b ;;
+    13b-*) echo --model-config=llama-2-13b ;;
+    8b-*) echo --model-config=llama-3.1-8b ;;
+    *) die "there is no case $1" "expected one of: ${ALL_CASES[*]}" ;;
+  esac
+  case "$1" in
+    *-latency) printf '%s\n' --max-batch-size=8 --max-step-tokens=2048 ;;
+    *) printf '%s\n' --max-batch-size=512 --max-step-tokens=2048 ;;
+  esac
+}
+
+bench_options() {
+  local requests="${1#*-}" length="${1##*x}"
+  requests="${requests%x*}"
+  case "$1" in
+    *-latency) echo latency ;;
+    8b-64x128)
+      printf '%s\n' throughput --streams=64 --num-requests=512 --warmup=64
+      ;;
+    *)
+      printf '%s\n' throughput --streams="$requests" \
+        --num-requests="$requests" --warmup=64
+      ;;
+  esac
+  [[ "$1" == *-latency ]] ||
+    printf '%s\n' --input-len="$length" --output-len="$length"
+}
+
+run_case() {
+  local serve bench
+  mapfile -t serve < <(serve_options "$1")
+  mapfile -t bench < <(bench_options "$1")
+  start_server "$GPU_DIR/bin" --load-format=dummy "${serve[@]}" \
+    --max-sequence-length=4096 --max-new-tokens=2048 \
+    --max-concurrent-requests=4096
+  grep -Ei 'gpu|ready|kv' "$server_log" | tail -n 8
+  stage "$1: drover bench ${bench[*]}" \
+    "$GPU_DIR/bin/drover" bench "${bench[@]}" \
+    --address="localhost:$grpc_port" --json="$BENCH_DIR/$1.json"
+  stop_server
+}
+
+trap stop_server EXIT
+mkdir -p "$BENCH_DIR"
+nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
+cases=("$@")
+((${#cases[@]})) || cases=("${ALL_CASES[@]}")
+for case in "${cases[@]}"; do
+  run_case "$case"
+done
