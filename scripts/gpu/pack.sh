@@ -11,7 +11,7 @@ source "$(dirname "$0")/../lib.sh" || exit 1
 cd "$DROVER_ROOT"
 
 folder="${1:-build/gpu}"
-readonly PROGRAMS=(drover drover-shard cuda_model_test)
+readonly PROGRAMS=(drover drover-shard cuda_model_test cuda_model_bench)
 
 [[ -x build/cuda/bin/drover-shard ]] ||
   die "build/cuda holds no build" \
@@ -21,6 +21,8 @@ mkdir -p "$folder/bin" "$folder/lib"
 for program in "${PROGRAMS[@]}"; do
   strip -o "$folder/bin/$program" "build/cuda/bin/$program"
 done
+
+cp build/cuda/bin/libkernel_trace.so "$folder/bin"
 
 # What comes from LibTorch, CUDA or the C library is taken from over there.
 for program in "${PROGRAMS[@]}"; do

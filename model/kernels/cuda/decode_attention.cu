@@ -221,7 +221,7 @@ __global__ void __launch_bounds__(kThreads)
                                         kNumTeams, d, max, sum);
     if (is_whole) {
       args.out[(int64_t{token} * args.num_heads + first_head + g) * kHeadDim +
-               d] = FromFloat<T>(sum > 0.0f ? value / sum : 0.0f);
+               d] = FromFloat<T>(sum != 0.0f ? value / sum : 0.0f);
       continue;
     }
     float* partial =

@@ -71,7 +71,7 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
   for (int j = 0; j < kDimsPerThread; ++j) {
     const auto d = static_cast<int32_t>(threadIdx.x) + j * kThreads;
-    if (d < dim) out[d] = FromFloat<T>(sum > 0.0f ? acc[j] / sum : 0.0f);
+    if (d < dim) out[d] = FromFloat<T>(sum != 0.0f ? acc[j] / sum : 0.0f);
   }
 }
 

@@ -268,7 +268,7 @@ __device__ void StoreRows(const PagedAttentionArgs<T>& args,
     sum += __shfl_xor_sync(kAllLanes, sum, 2);
     const int row = warp_row + lane / 4 + 8 * r;
     if (!rows.IsRow(row)) continue;
-    const float inverse = sum > 0.0f ? 1.0f / sum : 0.0f;
+    const float inverse = sum != 0.0f ? 1.0f / sum : 0.0f;
     T* out = args.out +
              (int64_t{rows.Token(row)} * args.num_heads + rows.Head(row)) *
                  kHeadDim +

@@ -23,7 +23,7 @@ absl::StatusOr<std::unique_ptr<Executor>> CreateTestExecutor(
     const ModelExecutorOptions& options) {
   CudaExecutorOptions cuda_options;
   cuda_options.model = options;
-  cuda_options.max_top_n = 512;  // some tests ask for whole vocabularies
+  cuda_options.max_top_n = 4096;  // some tests ask for whole vocabularies
   return CudaExecutor::Create(cuda_options, nullptr);
 }
 
