@@ -15,10 +15,11 @@ constexpr double kDefaultTheta = 10000.0;
 constexpr int64_t kMaxPositions = (int64_t{1} << 31) - 1;
 
 // The object that says how positions are scaled; nullptr if there is none.
+// transformers prefers the older name where a file has both.
 const json* FindScaling(JsonFields& config, std::string_view& key) {
-  for (const std::string_view candidate : {"rope_parameters", "rope_scaling"}) {
+  for (const std::string_view candidate : {"rope_scaling", "rope_parameters"}) {
     const json* value = config.Find(candidate);
-    if (value == nullptr) continue;
+    if (value == nullptr || *value == json::object()) continue;
     key = candidate;
     if (value->is_object()) return value;
     config.Fail(candidate, StrCat(ShowJson(*value), ", expected an object"));
@@ -34,12 +35,23 @@ std::optional<RopeConfig::Type> ParseType(std::string_view name) {
   return std::nullopt;
 }
 
-void ReadLlama3(JsonFields& fields, RopeConfig& rope) {
+constexpr std::string_view kOriginalPositions =
+    "original_max_position_embeddings";
+
+// What config.json says beside the scaling object.
+struct Lengths {
+  int64_t max_positions = 0;
+  int64_t original_positions = 0;  // wins over the object's own; 0: absent
+};
+
+void ReadLlama3(JsonFields& fields, const Lengths& lengths, RopeConfig& rope) {
   rope.factor = fields.Positive("factor");
   rope.low_freq_factor = fields.Positive("low_freq_factor");
   rope.high_freq_factor = fields.Positive("high_freq_factor");
   rope.original_max_position_embeddings =
-      fields.Count("original_max_position_embeddings", kMaxPositions);
+      lengths.original_positions > 0
+          ? lengths.original_positions
+          : fields.Count(kOriginalPositions, kMaxPositions);
   if (rope.low_freq_factor >= rope.high_freq_factor) {
     fields.Fail("high_freq_factor", StrCat(rope.high_freq_factor,
                                            ", expected more than "
@@ -48,10 +60,13 @@ void ReadLlama3(JsonFields& fields, RopeConfig& rope) {
   }
 }
 
-void ReadYarn(JsonFields& fields, int64_t max_positions, RopeConfig& rope) {
+void ReadYarn(JsonFields& fields, const Lengths& lengths, RopeConfig& rope) {
   rope.factor = fields.Positive("factor");
-  rope.original_max_position_embeddings = fields.CountOr(
-      "original_max_position_embeddings", kMaxPositions, max_positions);
+  rope.original_max_position_embeddings =
+      lengths.original_positions > 0
+          ? lengths.original_positions
+          : fields.CountOr(kOriginalPositions, kMaxPositions,
+                           lengths.max_positions);
   rope.beta_fast = fields.PositiveOr("beta_fast", rope.beta_fast);
   rope.beta_slow = fields.PositiveOr("beta_slow", rope.beta_slow);
   rope.attention_factor =
@@ -62,7 +77,7 @@ void ReadYarn(JsonFields& fields, int64_t max_positions, RopeConfig& rope) {
   rope.truncate = fields.BoolOr("truncate", rope.truncate);
 }
 
-void ReadScaling(JsonFields& fields, int64_t max_positions, RopeConfig& rope) {
+void ReadScaling(JsonFields& fields, const Lengths& lengths, RopeConfig& rope) {
   // Some checkpoints carry both names; the newer one, rope_type, counts.
   const std::string name =
       fields.TextOr("rope_type", fields.TextOr("type", "default"));
@@ -78,9 +93,9 @@ void ReadScaling(JsonFields& fields, int64_t max_positions, RopeConfig& rope) {
   if (rope.type == RopeConfig::Type::kLinear) {
     rope.factor = fields.Positive("factor");
   } else if (rope.type == RopeConfig::Type::kLlama3) {
-    ReadLlama3(fields, rope);
+    ReadLlama3(fields, lengths, rope);
   } else if (rope.type == RopeConfig::Type::kYarn) {
-    ReadYarn(fields, max_positions, rope);
+    ReadYarn(fields, lengths, rope);
   }
 }
 
@@ -117,7 +132,11 @@ RopeConfig ReadRope(JsonFields& config, int64_t max_positions) {
   }
   JsonFields fields(*scaling, StrCat(config.where(), ": ", key));
   RefusePartialRotation(fields);
-  ReadScaling(fields, max_positions, rope);
+  ReadScaling(fields,
+              {.max_positions = max_positions,
+               .original_positions =
+                   config.CountOr(kOriginalPositions, kMaxPositions, 0)},
+              rope);
   config.Adopt(fields.status());
   return rope;
 }

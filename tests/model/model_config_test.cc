@@ -78,6 +78,43 @@ TEST(ModelConfigTest, BothDialectsGiveTheSameConfig) {
   EXPECT_EQ(old_dialect->rope.original_max_position_embeddings, 256);
 }
 
+TEST(ModelConfigTest, TheOlderScalingWinsUnlessItIsEmpty) {
+  const auto both = LoadPatched(LlamaJson(), R"({
+    "rope_theta": 30000.0, "rope_scaling": {"type": "linear", "factor": 2.0},
+    "rope_parameters": {"rope_theta": 90000.0, "rope_type": "default"}})");
+  ASSERT_THAT(both, IsOk());
+  EXPECT_EQ(both->rope.type, RopeConfig::Type::kLinear);
+  EXPECT_EQ(both->rope.theta, 30000.0);
+
+  for (const char* empty : {"{}", "null"}) {
+    json config_json = LlamaJson();
+    config_json["rope_scaling"] = json::parse(empty);
+    const auto config = LoadPatched(config_json, R"({
+      "rope_parameters": {"rope_theta": 90000.0, "rope_type": "default"}})");
+    ASSERT_THAT(config, IsOk());
+    EXPECT_EQ(config->rope.theta, 90000.0);
+  }
+}
+
+TEST(ModelConfigTest, AnOriginalLengthBesideTheScalingWins) {
+  json config_json = LlamaJson();
+  config_json["original_max_position_embeddings"] = 64;
+  for (const char* patch : {
+           R"({"rope_scaling": {"type": "yarn", "factor": 2}})",
+           R"({"rope_scaling": {"rope_type": "yarn", "factor": 2,
+               "original_max_position_embeddings": 128}})",
+           R"({"rope_parameters": {"rope_type": "llama3", "factor": 8,
+               "low_freq_factor": 1, "high_freq_factor": 4}})",
+           R"({"rope_scaling": {"rope_type": "llama3", "factor": 8,
+               "low_freq_factor": 1, "high_freq_factor": 4,
+               "original_max_position_embeddings": 128}})",
+       }) {
+    const auto config = LoadPatched(config_json, patch);
+    ASSERT_THAT(config, IsOk()) << patch;
+    EXPECT_EQ(config->rope.original_max_position_embeddings, 64) << patch;
+  }
+}
+
 TEST(ModelConfigTest, YarnFieldsAreReadAndDefaultFromTheModelsLength) {
   const auto brief = LoadPatched(LlamaJson(), R"({
     "rope_scaling": {"type": "yarn", "factor": 2}})");
