@@ -43,8 +43,13 @@ void PrintTo(const GoldenModel& model, std::ostream* out) {
 
 std::vector<GoldenModel> GoldenModels() {
   std::vector<GoldenModel> models;
-  for (const char* name : {"llama2-mha", "llama3-gqa", "llama31-ropescale",
-                           "mistral-sliding", "qwen2-bias"}) {
+  for (const char* name :
+       {"llama2-mha", "llama3-gqa", "llama31-ropescale", "mistral-sliding",
+        "qwen2-bias",
+        // What tests/testdata/make_hf_goldens.py makes.
+        "llama-biases", "llama-head-dim", "llama-old-linear-f16",
+        "llama-tied-shards", "llama-yarn", "llama-yarn-mscale",
+        "qwen2-old-yarn"}) {
     models.push_back({name, FixtureModel(name), "golden.json"});
   }
   models.push_back({"fables-7m", DemoModel(), "golden_generation.json"});

@@ -180,7 +180,10 @@ TEST(WeightFilesTest, FixturesHaveExactlyTheTensorsOfTheirConfig) {
         "tests/testdata/hf-models/llama3-gqa",
         "tests/testdata/hf-models/llama31-ropescale",
         "tests/testdata/hf-models/mistral-sliding",
-        "tests/testdata/hf-models/qwen2-bias", "models/fables-7m"}) {
+        "tests/testdata/hf-models/qwen2-bias",
+        "tests/testdata/hf-models/llama-biases",
+        "tests/testdata/hf-models/llama-old-linear-f16",
+        "tests/testdata/hf-models/llama-tied-shards", "models/fables-7m"}) {
     const std::string dir = source + "/" + name;
     const auto config = LoadModelConfig(dir);
     ASSERT_THAT(config, IsOk()) << name;
