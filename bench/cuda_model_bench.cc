@@ -84,8 +84,8 @@ class Bench {
     if (done == 0) {
       plan.admissions.push_back(
           {.slot = {.slot = slot, .generation = 1},
-           .token_ids = std::vector<int32_t>(static_cast<size_t>(context_),
-                                             17 + slot)});
+           .token_ids =
+               std::vector<int32_t>(static_cast<size_t>(context_), 17 + slot)});
       for (int32_t i = 0; i < blocks_per_sequence_; ++i) {
         work.new_blocks.push_back(next_block_++);
       }
@@ -127,8 +127,8 @@ class Bench {
 
 int Main(int argc, char** argv) {
   if (argc < 4) {
-    std::fprintf(stderr,
-                 "usage: %s SHAPE BATCH CONTEXT [STEPS [DTYPE]]\n", argv[0]);
+    std::fprintf(stderr, "usage: %s SHAPE BATCH CONTEXT [STEPS [DTYPE]]\n",
+                 argv[0]);
     return 2;
   }
   const int32_t batch = std::atoi(argv[2]);

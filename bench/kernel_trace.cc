@@ -37,8 +37,8 @@ void TakeBuffer(CUcontext, uint32_t, uint8_t* buffer, size_t, size_t valid) {
   const std::lock_guard lock(file_mutex);
   std::FILE* const file = OutputFile();
   CUpti_Activity* record = nullptr;
-  while (file != nullptr && cuptiActivityGetNextRecord(
-                                buffer, valid, &record) == CUPTI_SUCCESS) {
+  while (file != nullptr &&
+         cuptiActivityGetNextRecord(buffer, valid, &record) == CUPTI_SUCCESS) {
     if (record->kind != CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL) continue;
     const auto& kernel =
         *reinterpret_cast<const CUpti_ActivityKernel10*>(record);

@@ -96,9 +96,7 @@ inline std::string FixtureModel(const std::string& name) {
   return SourceDir() + "/tests/testdata/hf-models/" + name;
 }
 
-inline std::string DemoModel() {
-  return SourceDir() + "/models/fables-7m";
-}
+inline std::string DemoModel() { return SourceDir() + "/models/fables-7m"; }
 
 // A small executor for tests.
 inline ModelExecutorOptions TestOptions(const std::string& model_dir,
