@@ -73,12 +73,17 @@ class TypedLlama : public CudaLlama {
   absl::Status Head(const T* x, int32_t num_rows, cudaStream_t stream);
   void Norm(const T* x, const void* weight, T* out, int32_t num_rows,
             cudaStream_t stream);
+  void RopeAppend(size_t layer, int32_t begin, int32_t end,
+                  cudaStream_t stream);
   void Attend(size_t layer, const StepShape& shape, cudaStream_t stream);
   kernels::PagedAttentionArgs<T> AttentionArgs(size_t layer, int32_t first,
                                                int32_t count) const;
   bool TryGemv(GemvArgs<T> args, const DeviceLinear& linear, int32_t num_rows,
                cudaStream_t stream) const;
 
+  int64_t qkv_size() const {
+    return (config_.num_heads + 2 * config_.num_kv_heads) * config_.head_dim;
+  }
   T* keys(size_t layer) const {
     return kv_cache_ + 2 * static_cast<int64_t>(layer) * kv_elements_;
   }
@@ -161,18 +166,26 @@ absl::Status TypedLlama<T>::Prepare() {
 
 template <typename T>
 absl::Status TypedLlama<T>::Tune() {
-  const DeviceLayer& layer = weights_.layers.front();
-  DROVER_RETURN_IF_ERROR(matmul_.Tune(layer.qkv, MatmulOutput::kStore,
-                                      limits_.max_rows, normed_, qkv_));
-  DROVER_RETURN_IF_ERROR(matmul_.Tune(layer.o, MatmulOutput::kAdd,
-                                      limits_.max_rows, attended_, residual_));
-  DROVER_RETURN_IF_ERROR(matmul_.Tune(layer.gate_up, MatmulOutput::kStore,
-                                      limits_.max_rows, normed_, gate_up_));
-  DROVER_RETURN_IF_ERROR(matmul_.Tune(layer.down, MatmulOutput::kAdd,
-                                      limits_.max_rows, activated_, residual_));
-  DROVER_RETURN_IF_ERROR(matmul_.Tune(weights_.head, MatmulOutput::kStoreFloat,
-                                      limits_.max_logit_rows, gathered_,
-                                      logits_));
+  // One of each kind per layer.
+  const auto tune = [&](DeviceLinear DeviceLayer::*kind, MatmulOutput output,
+                        const T* x, T* out) {
+    std::vector<const DeviceLinear*> linears;
+    for (const DeviceLayer& layer : weights_.layers) {
+      linears.push_back(&(layer.*kind));
+    }
+    return matmul_.Tune(linears, output, limits_.max_rows, x, out);
+  };
+  DROVER_RETURN_IF_ERROR(
+      tune(&DeviceLayer::qkv, MatmulOutput::kStore, normed_, qkv_));
+  DROVER_RETURN_IF_ERROR(
+      tune(&DeviceLayer::o, MatmulOutput::kAdd, attended_, residual_));
+  DROVER_RETURN_IF_ERROR(
+      tune(&DeviceLayer::gate_up, MatmulOutput::kStore, normed_, gate_up_));
+  DROVER_RETURN_IF_ERROR(
+      tune(&DeviceLayer::down, MatmulOutput::kAdd, activated_, residual_));
+  DROVER_RETURN_IF_ERROR(
+      matmul_.Tune({&weights_.head}, MatmulOutput::kStoreFloat,
+                   limits_.max_logit_rows, gathered_, logits_));
   matmul_.SaveChoices();
   return absl::OkStatus();
 }
@@ -200,19 +213,6 @@ absl::Status TypedLlama<T>::Layer(size_t index, const StepShape& shape,
   const int32_t num_rows = shape.num_rows;
   DROVER_RETURN_IF_ERROR(
       NormAndProject(layer.input_norm, layer.qkv, qkv_, num_rows, stream));
-  kernels::cuda::RopeAppend<T>(
-      {.qkv = qkv_,
-       .positions = inputs_.positions,
-       .slots = inputs_.kv_slots,
-       .cos = cos_,
-       .sin = sin_,
-       .k_cache = keys(index),
-       .v_cache = values(index),
-       .num_tokens = num_rows,
-       .num_heads = static_cast<int32_t>(config_.num_heads),
-       .num_kv_heads = static_cast<int32_t>(config_.num_kv_heads),
-       .head_dim = static_cast<int32_t>(config_.head_dim)},
-      stream);
   Attend(index, shape, stream);
   DROVER_RETURN_IF_ERROR(ProjectAndAdd(layer.o, attended_, num_rows, stream));
   DROVER_RETURN_IF_ERROR(NormAndProject(
@@ -302,10 +302,8 @@ void TypedLlama<T>::Norm(const T* x, const void* weight, T* out,
 template <typename T>
 kernels::PagedAttentionArgs<T> TypedLlama<T>::AttentionArgs(
     size_t layer, int32_t first, int32_t count) const {
-  const int64_t qkv_size =
-      (config_.num_heads + 2 * config_.num_kv_heads) * config_.head_dim;
   return {.q = qkv_,
-          .q_stride = qkv_size,
+          .q_stride = qkv_size(),
           .k_cache = keys(layer),
           .v_cache = values(layer),
           .query_start = inputs_.query_start + first,
@@ -322,20 +320,47 @@ kernels::PagedAttentionArgs<T> TypedLlama<T>::AttentionArgs(
           .scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim))};
 }
 
+// Rows [begin, end).
+template <typename T>
+void TypedLlama<T>::RopeAppend(size_t layer, int32_t begin, int32_t end,
+                               cudaStream_t stream) {
+  kernels::cuda::RopeAppend<T>(
+      {.qkv = qkv_ + begin * qkv_size(),
+       .positions = inputs_.positions + begin,
+       .slots = inputs_.kv_slots + begin,
+       .cos = cos_,
+       .sin = sin_,
+       .k_cache = keys(layer),
+       .v_cache = values(layer),
+       .num_tokens = end - begin,
+       .num_heads = static_cast<int32_t>(config_.num_heads),
+       .num_kv_heads = static_cast<int32_t>(config_.num_kv_heads),
+       .head_dim = static_cast<int32_t>(config_.head_dim)},
+      stream);
+}
+
+// Also rotates queries and keys, and appends keys and values to the cache.
 template <typename T>
 void TypedLlama<T>::Attend(size_t layer, const StepShape& shape,
                            cudaStream_t stream) {
   const auto all = AttentionArgs(layer, 0, shape.num_sequences);
   if (!kernels::cuda::FastAttentionSupported(all)) {
+    RopeAppend(layer, 0, shape.num_rows, stream);
     kernels::cuda::PlainAttention(all, shape.num_rows, stream);
     return;
   }
   if (shape.num_decodes > 0) {
-    kernels::cuda::DecodeAttention(AttentionArgs(layer, 0, shape.num_decodes),
-                                   attention_workspace_, stream);
+    kernels::cuda::DecodeAttention<T>(
+        {.attention = AttentionArgs(layer, 0, shape.num_decodes),
+         .cos = cos_,
+         .sin = sin_,
+         .k_cache = keys(layer),
+         .v_cache = values(layer)},
+        attention_workspace_, stream);
   }
   const int32_t num_chunks = shape.num_sequences - shape.num_decodes;
   if (num_chunks > 0) {
+    RopeAppend(layer, shape.num_decodes, shape.num_rows, stream);
     kernels::cuda::PrefillAttention(
         AttentionArgs(layer, shape.num_decodes, num_chunks), shape.max_queries,
         stream);

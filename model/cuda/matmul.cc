@@ -19,8 +19,8 @@ namespace drover::cuda {
 namespace {
 
 constexpr size_t kWorkspaceBytes = size_t{64} << 20;
-constexpr int kMaxCandidates = 8;
-constexpr int kTimedRuns = 4;
+constexpr int kMaxCandidates = 24;
+constexpr int kTimedRuns = 8;
 
 cudaDataType_t ToCudaType(DType dtype) {
   switch (dtype) {
@@ -190,23 +190,26 @@ int64_t Matmul::TunedRows(int64_t num_rows) const {
   return *rows;
 }
 
-absl::Status Matmul::Tune(const DeviceLinear& linear, MatmulOutput output,
-                          int64_t max_rows, const void* x, void* out) {
+absl::Status Matmul::Tune(absl::Span<const DeviceLinear* const> linears,
+                          MatmulOutput output, int64_t max_rows, const void* x,
+                          void* out) {
+  const DeviceLinear& linear = *linears.front();
   for (const int64_t rows : tuned_rows_) {
     if (rows > max_rows) break;
     const Shape shape = {rows, linear.out_features, linear.in_features,
                          static_cast<int>(output), linear.bias != nullptr};
     if (choices_.contains(shape)) continue;
     DROVER_ASSIGN_OR_RETURN(choices_[shape],
-                            TimeCandidates(linear, output, x, out, rows));
+                            TimeCandidates(linears, output, x, out, rows));
     ++num_timed_;
   }
   return absl::OkStatus();
 }
 
 absl::StatusOr<cublasLtMatmulAlgo_t> Matmul::TimeCandidates(
-    const DeviceLinear& linear, MatmulOutput output, const void* x, void* out,
-    int64_t num_rows) {
+    absl::Span<const DeviceLinear* const> linears, MatmulOutput output,
+    const void* x, void* out, int64_t num_rows) {
+  const DeviceLinear& linear = *linears.front();
   Problem problem;
   DROVER_RETURN_IF_ERROR(problem.Describe(linear, output, dtype_, num_rows));
   Owned<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy> preference;
@@ -228,9 +231,10 @@ absl::StatusOr<cublasLtMatmulAlgo_t> Matmul::TimeCandidates(
   int best = -1;
   float best_ms = std::numeric_limits<float>::max();
   for (int i = 0; i < num_candidates; ++i) {
+    size_t num_runs = 0;
     const auto run = [&] {
-      return problem.Run(handle_.get(), linear, x, out,
-                         candidates[static_cast<size_t>(i)].algo,
+      return problem.Run(handle_.get(), *linears[num_runs++ % linears.size()],
+                         x, out, candidates[static_cast<size_t>(i)].algo,
                          workspace_.get(), /*stream=*/nullptr);
     };
     if (run() != CUBLAS_STATUS_SUCCESS) continue;

@@ -40,11 +40,14 @@ class Matmul {
   Matmul(Matmul&&) = default;
   Matmul& operator=(Matmul&&) = default;
 
-  // Chooses the algorithms of `linear` for up to max_rows, one of the tuned row
-  // counts or the largest that is ever asked for. `x` and `out` are memory to
-  // work on, large enough for max_rows. Waits for the device.
-  absl::Status Tune(const DeviceLinear& linear, MatmulOutput output,
-                    int64_t max_rows, const void* x, void* out);
+  // Chooses the algorithms of `linears`, all of one shape, for up to max_rows,
+  // one of the tuned row counts or the largest that is ever asked for. They are
+  // timed in turn, as a step runs them: one alone would stay in the L2 cache.
+  // `x` and `out` are memory to work on, large enough for max_rows. Waits for
+  // the device.
+  absl::Status Tune(absl::Span<const DeviceLinear* const> linears,
+                    MatmulOutput output, int64_t max_rows, const void* x,
+                    void* out);
 
   // Writes what was tuned to the file, if anything was new. A file that cannot
   // be written costs only time at the next start.
@@ -71,8 +74,8 @@ class Matmul {
   void LoadChoices();
   int64_t TunedRows(int64_t num_rows) const;
   absl::StatusOr<cublasLtMatmulAlgo_t> TimeCandidates(
-      const DeviceLinear& linear, MatmulOutput output, const void* x, void* out,
-      int64_t num_rows);
+      absl::Span<const DeviceLinear* const> linears, MatmulOutput output,
+      const void* x, void* out, int64_t num_rows);
 
   std::unique_ptr<std::remove_pointer_t<cublasLtHandle_t>, HandleDeleter>
       handle_;

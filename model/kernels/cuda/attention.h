@@ -28,15 +28,29 @@ void PlainAttention(const PagedAttentionArgs<T>& args, int64_t num_tokens,
 template <typename T>
 bool FastAttentionSupported(const PagedAttentionArgs<T>& args);
 
-// Exactly one query per sequence: args.query_start[s + 1] = query_start[s] + 1.
-// The keys of a sequence are split over thread blocks; the last to finish
+// Attention over a fused projection: queries, keys and values as the linear
+// layer left them.
+template <typename T>
+struct RopeAttentionArgs {
+  // q: the first column of [num_tokens, (num_heads + 2 num_kv_heads) *
+  // head_dim], q_stride its row. The caches are those below.
+  PagedAttentionArgs<T> attention;
+  const float* cos = nullptr;  // [max_positions, head_dim / 2]
+  const float* sin = nullptr;  // [max_positions, head_dim / 2]
+  T* k_cache = nullptr;
+  T* v_cache = nullptr;
+};
+
+// RopeAppend and attention in one, the projection left as it is, for exactly
+// one query per sequence, the newest: args.query_start[s + 1] = query_start[s]
+// + 1. The keys of a sequence are split over thread blocks; the last to finish
 // combines them. Tensor cores; the query heads of a group share one read of
 // the keys and values.
 //
 // workspace: DecodeWorkspaceBytes(), zeroed once before the first use; a call
 // leaves it ready for the next one on the same stream.
 template <typename T>
-void DecodeAttention(const PagedAttentionArgs<T>& args, void* workspace,
+void DecodeAttention(const RopeAttentionArgs<T>& args, void* workspace,
                      CudaStream stream);
 
 // Enough for DecodeAttention with up to max_seqs sequences.

@@ -62,8 +62,12 @@ class CacheReader {
   }
   // Of position, into keys() and values().
   __device__ int64_t Offset(int32_t position) const {
-    return table_[position / kKvBlockSize] * block_stride_ +
+    return OffsetOfBlock(BlockAt(position / kKvBlockSize)) +
            position % kKvBlockSize * head_dim_;
+  }
+  __device__ int32_t BlockAt(int32_t index) const { return table_[index]; }
+  __device__ int64_t OffsetOfBlock(int32_t block) const {
+    return block * block_stride_;
   }
 
   __device__ const T* keys() const { return k_; }

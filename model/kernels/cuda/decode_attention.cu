@@ -5,282 +5,456 @@
 #include "model/kernels/cuda/attention_args.cuh"
 #include "model/kernels/cuda/element.cuh"
 #include "model/kernels/cuda/launch.cuh"
+#include "model/kernels/cuda/mma.cuh"
 #include "model/kernels/cuda/reduce.cuh"
 
 // One query per sequence: all work is reading keys and values. A thread block
-// takes one sequence, key-value head and split of its keys; a team of lanes
-// takes one key at a time, sixteen bytes a lane, for all query heads of the
-// group, and keeps a softmax of its own. Teams are merged at the end, then
-// splits by whichever block comes last.
+// takes one sequence, key-value head and split of its blocks of keys. Each warp
+// has a ring of tiles of its own, one KV block a tile, and a softmax of its
+// own over every fourth of them; the query heads of the group are the rows of
+// its products. Warps are merged at the end, then splits by whichever thread
+// block comes last.
 
 namespace drover::kernels::cuda {
 namespace {
 
-constexpr int kThreads = 128;
-constexpr int kKeysInFlight = 4;
+constexpr int kWarps = 4;
+constexpr int kThreads = 32 * kWarps;
+constexpr int kStages = 2;
+constexpr int kTileKeys = kKvBlockSize;
+constexpr int kRows = 16;
+constexpr int32_t kMaxGroup = kRows;
+// A lane for each when they are merged.
 constexpr int32_t kMaxSplits = 32;
-constexpr int32_t kMinKeysPerSplit = 64;
-// Enough blocks to fill any GPU a few times over.
-constexpr int32_t kTargetBlocks = 792;
-constexpr int32_t kMaxGroup = 8;
+// Enough thread blocks for two on each multiprocessor of an H100.
+constexpr int32_t kTargetBlocks = 264;
 
 int32_t NumSplits(int32_t num_seqs, int32_t num_kv_heads) {
   const int32_t pairs = std::max(1, num_seqs * num_kv_heads);
   return std::clamp((kTargetBlocks + pairs - 1) / pairs, 1, kMaxSplits);
 }
 
-// Maximum, sum of weights, weighted sum of values: one query head's softmax
-// over some keys.
-template <int kDims>
-struct Softmax {
-  float max = -INFINITY;
-  float sum = 0.0f;
-  float acc[kDims] = {};
-};
+// A softmax over some keys in memory: head_dim weighted sums, then the maximum
+// (base 2) and the sum of weights.
+template <int kHeadDim>
+inline constexpr int kPartialSize = kHeadDim + 2;
 
 struct DecodeWorkspace {
   int32_t* counters = nullptr;  // [num_seqs, num_kv_heads], all zero
-  float* partials = nullptr;    // [., splits, group, head_dim + 2]
+  float* partials = nullptr;    // [., splits, group, kPartialSize]
 };
 
-// A softmax in memory: head_dim values, maximum, sum.
-template <int kHeadDim>
-__device__ float* Partial(const DecodeWorkspace& workspace, int32_t pair,
-                          int32_t num_splits, int32_t split, int32_t group,
-                          int32_t g) {
-  return workspace.partials +
-         ((int64_t{pair} * num_splits + split) * group + g) * (kHeadDim + 2);
-}
+// What one thread block does.
+struct Split {
+  int32_t sequence = 0;
+  int32_t kv_head = 0;
+  int32_t group = 0;
+  int32_t token = 0;
+  int32_t position = 0;  // of the query
+  KeyRange keys;         // that the query sees
+  int32_t index = 0;
+  int32_t count = 1;       // splits that have keys
+  int32_t first_tile = 0;  // of the sequence's KV blocks
+  int32_t num_tiles = 0;
 
-// Joins `count` partials, `stride` floats apart, and gives dimension d and, by
-// reference, maximum and sum.
-template <int kHeadDim>
-__device__ float Merge(const volatile float* first, int64_t stride,
-                       int32_t count, int32_t d, float& max, float& sum) {
-  max = -INFINITY;
-  for (int32_t i = 0; i < count; ++i) {
-    max = fmaxf(max, first[i * stride + kHeadDim]);
+  __device__ bool IsEmpty() const { return index >= count; }
+  // Whether the query's own key and value are among its keys.
+  __device__ bool HasNewKey() const {
+    return num_tiles > 0 && index == count - 1;
   }
-  float value = 0.0f;
-  sum = 0.0f;
-  for (int32_t i = 0; i < count; ++i) {
-    const volatile float* partial = first + i * stride;
-    const float part_max = partial[kHeadDim];
-    if (part_max == -INFINITY) continue;
-    const float scale = expf(part_max - max);
-    value += scale * partial[d];
-    sum += scale * partial[kHeadDim + 1];
-  }
-  return value;
-}
+  __device__ int32_t FirstHead() const { return kv_head * group; }
+};
 
-// Scores of one key against the group's queries: the sum over the team.
-template <int kGroup, int kTeam>
-__device__ void ScoreKey(const float (&q)[kGroup][8], const float (&k)[8],
-                         float (&scores)[kGroup]) {
-#pragma unroll
-  for (int g = 0; g < kGroup; ++g) {
-    float score = 0.0f;
-#pragma unroll
-    for (int i = 0; i < 8; ++i) score += q[g][i] * k[i];
-#pragma unroll
-    for (int distance = kTeam / 2; distance > 0; distance /= 2) {
-      score += __shfl_xor_sync(kAllLanes, score, distance);
-    }
-    scores[g] = score;
-  }
-}
-
-template <int kGroup>
-__device__ void AddKey(const float (&scores)[kGroup], const float (&v)[8],
-                       Softmax<8> (&state)[kGroup]) {
-#pragma unroll
-  for (int g = 0; g < kGroup; ++g) {
-    const float max = fmaxf(state[g].max, scores[g]);
-    if (max == -INFINITY) continue;
-    const float rescale = __expf(state[g].max - max);
-    const float weight = __expf(scores[g] - max);
-    state[g].max = max;
-    state[g].sum = state[g].sum * rescale + weight;
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      state[g].acc[i] = state[g].acc[i] * rescale + weight * v[i];
-    }
-  }
-}
-
-// A team's pass over every kNumTeams-th key of [begin, end).
-template <typename T, int kHeadDim, int kGroup>
-__device__ void ReadKeys(const CacheReader<T>& cache, int32_t begin,
-                         int32_t end, const float (&q)[kGroup][8],
-                         Softmax<8> (&state)[kGroup]) {
-  constexpr int kTeam = kHeadDim / 8;
-  constexpr int kNumTeams = kThreads / kTeam;
-  const int32_t team = threadIdx.x / kTeam;
-  const int32_t dim = threadIdx.x % kTeam * 8;
-  for (int32_t base = begin; base < end; base += kNumTeams * kKeysInFlight) {
-    Vec<T> keys[kKeysInFlight];
-    Vec<T> values[kKeysInFlight];
-#pragma unroll
-    for (int j = 0; j < kKeysInFlight; ++j) {
-      // Past the end the last key is read again, and does not count.
-      const int32_t position = min(base + team + j * kNumTeams, end - 1);
-      const int64_t offset = cache.Offset(position) + dim;
-      keys[j] = LoadVec(cache.keys() + offset);
-      values[j] = LoadVec(cache.values() + offset);
-    }
-#pragma unroll
-    for (int j = 0; j < kKeysInFlight; ++j) {
-      float k[8];
-      float v[8];
-#pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        k[i] = AsFloat(keys[j].values[i]);
-        v[i] = AsFloat(values[j].values[i]);
-      }
-      float scores[kGroup];
-      ScoreKey<kGroup, kTeam>(q, k, scores);
-      if (base + team + j * kNumTeams >= end) continue;
-      AddKey(scores, v, state);
-    }
-  }
-}
-
-// The queries of `state`'s heads, scaled; heads past the group are zero.
-template <typename T, int kGroup>
-__device__ void LoadQueries(const PagedAttentionArgs<T>& args, int32_t token,
-                            int32_t first_head, int32_t group, int32_t dim,
-                            float (&q)[kGroup][8]) {
-#pragma unroll
-  for (int g = 0; g < kGroup; ++g) {
-    if (g < group) {
-      LoadFloats(args.q + token * args.q_stride +
-                     int64_t{first_head + g} * args.head_dim + dim,
-                 q[g]);
-    }
-#pragma unroll
-    for (int i = 0; i < 8; ++i) q[g][i] = g < group ? q[g][i] * args.scale : 0;
-  }
-}
-
-template <typename T, int kHeadDim, int kGroup>
-__global__ void __launch_bounds__(kThreads)
-    DecodeKernel(PagedAttentionArgs<T> args, DecodeWorkspace workspace,
-                 int32_t num_splits) {
-  constexpr int kTeam = kHeadDim / 8;
-  constexpr int kNumTeams = kThreads / kTeam;
-  constexpr int kPartial = kHeadDim + 2;
-  __shared__ float teams[kNumTeams][kGroup][kPartial];
-  __shared__ bool is_last;
-  LetNextKernelStart();
-  WaitForInputs();
-  const auto split = static_cast<int32_t>(blockIdx.x);
-  const auto kv_head = static_cast<int32_t>(blockIdx.y);
-  const auto sequence = static_cast<int32_t>(blockIdx.z);
-  const int32_t group = args.num_heads / args.num_kv_heads;
-  const int32_t token = args.query_start[sequence];
-  const int32_t first_head = kv_head * group;
-  const int32_t pair = sequence * args.num_kv_heads + kv_head;
-
-  const KeyRange keys = KeysOfQuery(args, sequence, token);
-  const int32_t num_keys = keys.end - keys.begin;
+template <typename T>
+__device__ Split FindSplit(const PagedAttentionArgs<T>& args,
+                           int32_t num_splits) {
+  Split split;
+  split.index = static_cast<int32_t>(blockIdx.x);
+  split.kv_head = static_cast<int32_t>(blockIdx.y);
+  split.sequence = static_cast<int32_t>(blockIdx.z);
+  split.group = args.num_heads / args.num_kv_heads;
+  split.token = args.query_start[split.sequence];
+  split.keys = KeysOfQuery(args, split.sequence, split.token);
+  split.position = split.keys.end - 1;
+  const int32_t first_tile = split.keys.begin / kTileKeys;
+  const int32_t num_tiles =
+      (split.keys.end + kTileKeys - 1) / kTileKeys - first_tile;
   const int32_t per_split =
-      max(kMinKeysPerSplit, (num_keys + num_splits - 1) / num_splits);
-  const int32_t used_splits = max(1, (num_keys + per_split - 1) / per_split);
-  if (split >= used_splits) return;
-  const int32_t begin = keys.begin + split * per_split;
-  const int32_t end = min(keys.end, begin + per_split);
+      max(kWarps, (num_tiles + num_splits - 1) / num_splits);
+  split.count = max(1, (num_tiles + per_split - 1) / per_split);
+  split.first_tile = first_tile + split.index * per_split;
+  split.num_tiles = min(per_split, num_tiles - split.index * per_split);
+  return split;
+}
 
-  Softmax<8> state[kGroup];
-  const int32_t team = threadIdx.x / kTeam;
-  const int32_t dim = threadIdx.x % kTeam * 8;
-  if (begin < end) {
-    float q[kGroup][8];
-    LoadQueries(args, token, first_head, group, dim, q);
-    ReadKeys<T, kHeadDim, kGroup>(CacheReader<T>(args, sequence, kv_head),
-                                  begin, end, q, state);
+template <typename T, int kHeadDim>
+struct KvTile {
+  Tile<T, kTileKeys, kHeadDim> keys;
+  Tile<T, kTileKeys, kHeadDim> values;
+};
+
+template <typename T, int kHeadDim>
+struct DecodeShared {
+  Tile<T, kRows, kHeadDim> queries;
+  union {
+    KvTile<T, kHeadDim> rings[kWarps][kStages];
+    float partials[kWarps][kRows][kPartialSize<kHeadDim>];
+  };
+};
+
+// Rotates elements [8 c, 8 c + 8) of both halves of a head.
+template <typename T, int kHeadDim>
+__device__ void Rotate(const T* head, int c, const float* cos, const float* sin,
+                       Vec<T>& low, Vec<T>& high) {
+  constexpr int kHalf = kHeadDim / 2;
+  float a[8];
+  float b[8];
+  LoadFloats(head + 8 * c, a);
+  LoadFloats(head + kHalf + 8 * c, b);
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    const float cosine = cos[8 * c + i];
+    const float sine = sin[8 * c + i];
+    low.values[i] = FromFloat<T>(a[i] * cosine - b[i] * sine);
+    high.values[i] = FromFloat<T>(b[i] * cosine + a[i] * sine);
   }
-#pragma unroll
-  for (int g = 0; g < kGroup; ++g) {
-#pragma unroll
-    for (int i = 0; i < 8; ++i) teams[team][g][dim + i] = state[g].acc[i];
-    if (dim == 0) {
-      teams[team][g][kHeadDim] = state[g].max;
-      teams[team][g][kHeadDim + 1] = state[g].sum;
+}
+
+// The group's rotated queries; rows past the group are zero.
+template <typename T, int kHeadDim>
+__device__ void PrepareQueries(const RopeAttentionArgs<T>& args,
+                               const Split& split,
+                               Tile<T, kRows, kHeadDim>& tile) {
+  constexpr int kHalfChunks = kHeadDim / 16;
+  const int64_t angle = int64_t{max(0, split.position)} * (kHeadDim / 2);
+  const T* q = args.attention.q + split.token * args.attention.q_stride +
+               int64_t{split.FirstHead()} * kHeadDim;
+  for (int i = threadIdx.x; i < kRows * kHalfChunks; i += kThreads) {
+    const int row = i / kHalfChunks;
+    const int c = i % kHalfChunks;
+    Vec<T> low = {};
+    Vec<T> high = {};
+    if (row < split.group) {
+      Rotate<T, kHeadDim>(q + row * kHeadDim, c, args.cos + angle,
+                          args.sin + angle, low, high);
     }
+    *tile.At(row, c) = __builtin_bit_cast(uint4, low);
+    *tile.At(row, kHalfChunks + c) = __builtin_bit_cast(uint4, high);
+  }
+}
+
+// Puts the query's own key, rotated, and value into the cache.
+template <typename T, int kHeadDim>
+__device__ void AppendKey(const RopeAttentionArgs<T>& args,
+                          const Split& split) {
+  constexpr int kHalfChunks = kHeadDim / 16;
+  const PagedAttentionArgs<T>& attention = args.attention;
+  const CacheReader<T> cache(attention, split.sequence, split.kv_head);
+  const int64_t offset = cache.Offset(split.position) +
+                         int64_t{split.kv_head} * kKvBlockSize * kHeadDim;
+  const T* k = attention.q + split.token * attention.q_stride +
+               int64_t{attention.num_heads + split.kv_head} * kHeadDim;
+  const T* v = k + int64_t{attention.num_kv_heads} * kHeadDim;
+  const int i = threadIdx.x;
+  if (i < kHalfChunks) {
+    const int64_t angle = int64_t{split.position} * (kHeadDim / 2);
+    Vec<T> low;
+    Vec<T> high;
+    Rotate<T, kHeadDim>(k, i, args.cos + angle, args.sin + angle, low, high);
+    StoreVec(args.k_cache + offset + 8 * i, low);
+    StoreVec(args.k_cache + offset + 8 * (kHalfChunks + i), high);
+  } else if (i < 3 * kHalfChunks) {
+    const int chunk = i - kHalfChunks;
+    StoreVec(args.v_cache + offset + 8 * chunk, LoadVec(v + 8 * chunk));
+  }
+}
+
+// Starts bringing a KV block in; zeros past num_keys, since whatever memory holds
+// there must not reach a product. A warp's.
+template <typename T, int kHeadDim>
+__device__ void StartTile(const CacheReader<T>& cache, int32_t block,
+                          int32_t num_keys, KvTile<T, kHeadDim>& tile) {
+  constexpr int kChunks = kHeadDim / 8;
+  const int lane = threadIdx.x % 32;
+  const int64_t offset = cache.OffsetOfBlock(block);
+#pragma unroll
+  for (int i = 0; i < kTileKeys * kChunks / 32; ++i) {
+    const int row = (32 * i + lane) / kChunks;
+    const int chunk = (32 * i + lane) % kChunks;
+    const int64_t from = offset + row * kHeadDim + 8 * chunk;
+    StartCopy(tile.keys.At(row, chunk), cache.keys() + from, row < num_keys);
+    StartCopy(tile.values.At(row, chunk), cache.values() + from,
+              row < num_keys);
+  }
+}
+
+// One warp's walk over every kWarps-th tile of the split.
+template <typename T, int kHeadDim>
+class TileWalk {
+ public:
+  __device__ TileWalk(const PagedAttentionArgs<T>& args, const Split& split,
+                      KvTile<T, kHeadDim>* ring)
+      : cache_(args, split.sequence, split.kv_head),
+        split_(split),
+        ring_(ring),
+        next_(threadIdx.x / 32),
+        next_block_(BlockAt(next_)) {}
+
+  __device__ void Start() {
+#pragma unroll
+    for (int stage = 0; stage < kStages; ++stage) StartNext(stage);
+  }
+
+  // After Start and once the queries are there.
+  __device__ void Run(const uint32_t (&q)[kHeadDim / 16][4], float scale,
+                      RowState<kHeadDim>& state) {
+    int stage = 0;
+    for (int32_t i = threadIdx.x / 32; i < split_.num_tiles; i += kWarps) {
+      AwaitCopies<kStages - 1>();
+      __syncwarp();
+      KvTile<T, kHeadDim>& tile = ring_[stage];
+      float scores[kTileKeys / 8][4] = {};
+      Scores<T, kHeadDim, kTileKeys>(q, tile.keys, scores);
+      Mask((split_.first_tile + i) * kTileKeys, scale, scores);
+      Weigh<kHeadDim, kTileKeys>(scores, state);
+      AddValues<T, kHeadDim, kTileKeys>(scores, tile.values, state);
+      __syncwarp();
+      StartNext(stage);
+      stage = (stage + 1) % kStages;
+    }
+    AwaitCopies<0>();
+  }
+
+ private:
+  __device__ void StartNext(int stage) {
+    if (next_ < split_.num_tiles) {
+      const int32_t first_key = (split_.first_tile + next_) * kTileKeys;
+      StartTile(cache_, next_block_, split_.keys.end - first_key,
+                ring_[stage]);
+    }
+    EndCopies();
+    next_ += kWarps;
+    next_block_ = BlockAt(next_);
+  }
+
+  // Of the split's tiles; asked for one round before it is needed.
+  __device__ int32_t BlockAt(int32_t tile) const {
+    return tile < split_.num_tiles ? cache_.BlockAt(split_.first_tile + tile)
+                                   : 0;
+  }
+
+  __device__ void Mask(int32_t first_key, float scale,
+                       float (&scores)[kTileKeys / 8][4]) const {
+    const int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int n = 0; n < kTileKeys / 8; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int32_t key = first_key + 8 * n + lane % 4 * 2 + i % 2;
+        const bool visible = key >= split_.keys.begin && key < split_.keys.end;
+        scores[n][i] = visible ? scores[n][i] * scale : -INFINITY;
+      }
+    }
+  }
+
+  const CacheReader<T> cache_;
+  const Split& split_;
+  KvTile<T, kHeadDim>* const ring_;
+  int32_t next_;
+  int32_t next_block_;
+};
+
+// A warp's rows of the group into shared memory.
+template <int kHeadDim>
+__device__ void StorePartials(const RowState<kHeadDim>& state, int32_t group,
+                              float (*partials)[kPartialSize<kHeadDim>]) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const float sum = SumOfRow(state.sum[r]);
+    const int row = lane / 4 + 8 * r;
+    if (row >= group) continue;
+    float* to = partials[row];
+#pragma unroll
+    for (int d = 0; d < kHeadDim / 8; ++d) {
+      to[8 * d + lane % 4 * 2] = state.acc[d][2 * r];
+      to[8 * d + lane % 4 * 2 + 1] = state.acc[d][2 * r + 1];
+    }
+    if (lane % 4 == 0) {
+      to[kHeadDim] = state.max[r];
+      to[kHeadDim + 1] = sum;
+    }
+  }
+}
+
+// Joins the warps' softmaxes; calls store(row, d, value, max, sum).
+template <int kHeadDim, typename Store>
+__device__ void MergeWarps(
+    const float (&partials)[kWarps][kRows][kPartialSize<kHeadDim>],
+    int32_t group, Store store) {
+  for (int32_t i = threadIdx.x; i < group * kHeadDim; i += kThreads) {
+    const int32_t row = i / kHeadDim;
+    const int32_t d = i % kHeadDim;
+    float max = -INFINITY;
+#pragma unroll
+    for (int warp = 0; warp < kWarps; ++warp) {
+      max = fmaxf(max, partials[warp][row][kHeadDim]);
+    }
+    float value = 0.0f;
+    float sum = 0.0f;
+#pragma unroll
+    for (int warp = 0; warp < kWarps; ++warp) {
+      const float* partial = partials[warp][row];
+      // A warp without keys has no maximum; one whose sum is NaN counts.
+      if (partial[kHeadDim + 1] == 0.0f) continue;
+      const float scale = exp2f(partial[kHeadDim] - max);
+      value += scale * partial[d];
+      sum += scale * partial[kHeadDim + 1];
+    }
+    store(row, d, value, max, sum);
+  }
+}
+
+// Joins the splits' softmaxes, [num_splits, group, kPartialSize], which other
+// thread blocks wrote; calls store(row, d, value).
+template <int kHeadDim, typename Store>
+__device__ void MergeSplits(const float* partials, int32_t num_splits,
+                            int32_t group, Store store) {
+  __shared__ float scales[kRows][kMaxSplits];
+  const int32_t stride = group * kPartialSize<kHeadDim>;
+  const auto lane = static_cast<int32_t>(threadIdx.x % 32);
+  for (int32_t row = threadIdx.x / 32; row < group; row += kWarps) {
+    const float* partial =
+        partials + lane * stride + row * kPartialSize<kHeadDim>;
+    const bool is_split = lane < num_splits;
+    const float mine = is_split ? __ldcg(partial + kHeadDim) : -INFINITY;
+    const float weight = is_split ? __ldcg(partial + kHeadDim + 1) : 0.0f;
+    const float max =
+        WarpReduce(mine, [](float a, float b) { return fmaxf(a, b); });
+    const float scale = weight == 0.0f ? 0.0f : exp2f(mine - max);
+    scales[row][lane] = scale / WarpReduce(scale * weight, Plus<float>());
   }
   __syncthreads();
-
-  const bool is_whole = used_splits == 1;
   for (int32_t i = threadIdx.x; i < group * kHeadDim; i += kThreads) {
-    const int32_t g = i / kHeadDim;
+    const int32_t row = i / kHeadDim;
     const int32_t d = i % kHeadDim;
-    float max = 0.0f;
-    float sum = 0.0f;
-    const float value = Merge<kHeadDim>(&teams[0][g][0], kGroup * kPartial,
-                                        kNumTeams, d, max, sum);
-    if (is_whole) {
-      args.out[(int64_t{token} * args.num_heads + first_head + g) * kHeadDim +
-               d] = FromFloat<T>(sum != 0.0f ? value / sum : 0.0f);
-      continue;
+    const float* from = partials + row * kPartialSize<kHeadDim> + d;
+    float value = 0.0f;
+#pragma unroll 8
+    for (int32_t split = 0; split < num_splits; ++split) {
+      value += scales[row][split] * __ldcg(from + split * stride);
     }
-    float* partial =
-        Partial<kHeadDim>(workspace, pair, num_splits, split, group, g);
-    __stcg(partial + d, value);
-    if (d == 0) {
-      __stcg(partial + kHeadDim, max);
-      __stcg(partial + kHeadDim + 1, sum);
-    }
+    store(row, d, value);
   }
-  if (is_whole) return;
+}
 
+// Whether this thread block is the last of its sequence and head to come here;
+// what the others wrote before is visible then.
+__device__ bool IsLast(int32_t* counter, int32_t num_blocks) {
+  __shared__ bool is_last;
   __threadfence();
   __syncthreads();
   if (threadIdx.x == 0) {
-    is_last = atomicAdd(&workspace.counters[pair], 1) == used_splits - 1;
-    if (is_last) workspace.counters[pair] = 0;
+    is_last = atomicAdd(counter, 1) == num_blocks - 1;
+    if (is_last) *counter = 0;
   }
   __syncthreads();
-  if (!is_last) return;
   __threadfence();
-  for (int32_t i = threadIdx.x; i < group * kHeadDim; i += kThreads) {
-    const int32_t g = i / kHeadDim;
-    const int32_t d = i % kHeadDim;
-    float max = 0.0f;
-    float sum = 0.0f;
-    const float value = Merge<kHeadDim>(
-        Partial<kHeadDim>(workspace, pair, num_splits, 0, group, g),
-        int64_t{group} * kPartial, used_splits, d, max, sum);
-    args.out[(int64_t{token} * args.num_heads + first_head + g) * kHeadDim +
-             d] = FromFloat<T>(value / sum);
-  }
+  return is_last;
 }
 
-// Blocks with more than one split: at most twice the target.
+template <typename T, int kHeadDim>
+__global__ void __launch_bounds__(kThreads)
+    DecodeKernel(RopeAttentionArgs<T> args, DecodeWorkspace workspace,
+                 int32_t num_splits) {
+  extern __shared__ __align__(128) unsigned char memory[];
+  auto& shared = *reinterpret_cast<DecodeShared<T, kHeadDim>*>(memory);
+  LetNextKernelStart();
+  WaitForInputs();
+  const Split split = FindSplit(args.attention, num_splits);
+  if (split.IsEmpty()) return;
+  const int warp = threadIdx.x / 32;
+  const int lane = threadIdx.x % 32;
+  TileWalk<T, kHeadDim> walk(args.attention, split, shared.rings[warp]);
+
+  // What the cache does not hold yet must be there before it is read.
+  if (split.HasNewKey()) {
+    AppendKey<T, kHeadDim>(args, split);
+  } else {
+    walk.Start();
+  }
+  PrepareQueries(args, split, shared.queries);
+  __syncthreads();
+  if (split.HasNewKey()) walk.Start();
+
+  uint32_t q[kHeadDim / 16][4];
+#pragma unroll
+  for (int k = 0; k < kHeadDim / 16; ++k) {
+    LoadMatrices(shared.queries.At(lane % 16, 2 * k + lane / 16), q[k]);
+  }
+  RowState<kHeadDim> state;
+  walk.Run(q, args.attention.scale * kLog2E, state);
+  __syncthreads();  // all have read their tiles
+  StorePartials(state, split.group, shared.partials[warp]);
+  __syncthreads();
+
+  T* out = args.attention.out +
+           (int64_t{split.token} * args.attention.num_heads +
+            split.FirstHead()) *
+               kHeadDim;
+  if (split.count == 1) {
+    MergeWarps<kHeadDim>(shared.partials, split.group,
+                         [&](int row, int d, float value, float, float sum) {
+                           out[row * kHeadDim + d] = FromFloat<T>(
+                               sum != 0.0f ? value / sum : 0.0f);
+                         });
+    return;
+  }
+  const int32_t pair =
+      split.sequence * args.attention.num_kv_heads + split.kv_head;
+  const int32_t stride = split.group * kPartialSize<kHeadDim>;
+  float* partials = workspace.partials + int64_t{pair} * num_splits * stride;
+  MergeWarps<kHeadDim>(
+      shared.partials, split.group,
+      [&](int row, int d, float value, float max, float sum) {
+        float* partial = partials + split.index * stride +
+                         row * kPartialSize<kHeadDim>;
+        __stcg(partial + d, value);
+        if (d != 0) return;
+        __stcg(partial + kHeadDim, max);
+        __stcg(partial + kHeadDim + 1, sum);
+      });
+  if (!IsLast(&workspace.counters[pair], split.count)) return;
+  MergeSplits<kHeadDim>(partials, split.count, split.group,
+                        [&](int row, int d, float value) {
+                          out[row * kHeadDim + d] = FromFloat<T>(value);
+                        });
+}
+
+// Thread blocks with more than one split: at most twice the target.
 int64_t NumPartialFloats(int32_t group, int32_t head_dim) {
   return int64_t{2} * kTargetBlocks * group * (head_dim + 2);
 }
 
-template <typename T, int kHeadDim, int kGroup>
-void LaunchDecode(const PagedAttentionArgs<T>& args,
-                  const DecodeWorkspace& workspace, CudaStream stream) {
-  const int32_t num_splits = NumSplits(args.num_seqs, args.num_kv_heads);
-  Launch(DecodeKernel<T, kHeadDim, kGroup>,
-         {.grid = dim3(static_cast<uint32_t>(num_splits),
-                       static_cast<uint32_t>(args.num_kv_heads),
-                       static_cast<uint32_t>(args.num_seqs)),
-          .block = kThreads},
-         stream, args, workspace, num_splits);
-}
-
 template <typename T, int kHeadDim>
-void LaunchGroup(const PagedAttentionArgs<T>& args,
-                 const DecodeWorkspace& workspace, CudaStream stream) {
-  const int32_t group = args.num_heads / args.num_kv_heads;
-  if (group == 1) return LaunchDecode<T, kHeadDim, 1>(args, workspace, stream);
-  if (group == 2) return LaunchDecode<T, kHeadDim, 2>(args, workspace, stream);
-  if (group <= 4) return LaunchDecode<T, kHeadDim, 4>(args, workspace, stream);
-  LaunchDecode<T, kHeadDim, kMaxGroup>(args, workspace, stream);
+void LaunchDecode(const RopeAttentionArgs<T>& args,
+                  const DecodeWorkspace& workspace, CudaStream stream) {
+  constexpr size_t kBytes = sizeof(DecodeShared<T, kHeadDim>);
+  static const bool allowed = [] {
+    AllowSharedMemory(DecodeKernel<T, kHeadDim>, kBytes);
+    return true;
+  }();
+  static_cast<void>(allowed);
+  const PagedAttentionArgs<T>& attention = args.attention;
+  const int32_t num_splits =
+      NumSplits(attention.num_seqs, attention.num_kv_heads);
+  Launch(DecodeKernel<T, kHeadDim>,
+         {.grid = dim3(static_cast<uint32_t>(num_splits),
+                       static_cast<uint32_t>(attention.num_kv_heads),
+                       static_cast<uint32_t>(attention.num_seqs)),
+          .block = kThreads,
+          .shared_bytes = kBytes},
+         stream, args, workspace, num_splits);
 }
 
 }  // namespace
@@ -301,29 +475,32 @@ size_t DecodeWorkspaceBytes(int32_t max_seqs, int32_t num_heads,
 }
 
 template <typename T>
-void DecodeAttention(const PagedAttentionArgs<T>& args, void* workspace,
+void DecodeAttention(const RopeAttentionArgs<T>& args, void* workspace,
                      CudaStream stream) {
   // Partials first: their place must not depend on the number of sequences,
   // since the counters stay zero from call to call.
-  const int32_t group = args.num_heads / args.num_kv_heads;
+  const PagedAttentionArgs<T>& attention = args.attention;
+  const int32_t group = attention.num_heads / attention.num_kv_heads;
   DecodeWorkspace typed;
   typed.partials = static_cast<float*>(workspace);
   typed.counters = reinterpret_cast<int32_t*>(
-      typed.partials + NumPartialFloats(group, args.head_dim));
+      typed.partials + NumPartialFloats(group, attention.head_dim));
   if constexpr (sizeof(T) == 2) {
-    if (args.head_dim == 64) return LaunchGroup<T, 64>(args, typed, stream);
-    LaunchGroup<T, 128>(args, typed, stream);
+    if (attention.head_dim == 64) {
+      return LaunchDecode<T, 64>(args, typed, stream);
+    }
+    LaunchDecode<T, 128>(args, typed, stream);
   }
 }
 
 template bool FastAttentionSupported(const PagedAttentionArgs<float>&);
 template bool FastAttentionSupported(const PagedAttentionArgs<Float16>&);
 template bool FastAttentionSupported(const PagedAttentionArgs<BFloat16>&);
-template void DecodeAttention(const PagedAttentionArgs<float>&, void*,
+template void DecodeAttention(const RopeAttentionArgs<float>&, void*,
                               CudaStream);
-template void DecodeAttention(const PagedAttentionArgs<Float16>&, void*,
+template void DecodeAttention(const RopeAttentionArgs<Float16>&, void*,
                               CudaStream);
-template void DecodeAttention(const PagedAttentionArgs<BFloat16>&, void*,
+template void DecodeAttention(const RopeAttentionArgs<BFloat16>&, void*,
                               CudaStream);
 
 }  // namespace drover::kernels::cuda

@@ -4,6 +4,7 @@
 #include "model/kernels/cuda/attention_args.cuh"
 #include "model/kernels/cuda/element.cuh"
 #include "model/kernels/cuda/launch.cuh"
+#include "model/kernels/cuda/mma.cuh"
 #include "model/kernels/cuda/reduce.cuh"
 
 // Many queries per sequence, on tensor cores (mma.sync m16n8k16). A thread
@@ -18,64 +19,6 @@ constexpr int kWarps = 4;
 constexpr int kThreads = 32 * kWarps;
 constexpr int kRows = 16 * kWarps;
 constexpr int kKeys = 64;
-constexpr float kLog2E = 1.4426950408889634f;
-
-// A tile in shared memory: rows of kHeadDim, whose 16-byte chunks are permuted
-// within groups of eight, so that eight rows of one column hit all banks.
-template <typename T, int kHeadDim>
-struct Tile {
-  static constexpr int kChunks = kHeadDim / 8;
-  uint4 chunks[kKeys * kChunks];
-
-  __device__ uint4* At(int row, int chunk) {
-    return &chunks[row * kChunks + (chunk ^ (row & 7))];
-  }
-};
-
-__device__ uint32_t SharedAddress(const void* pointer) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
-}
-
-// Four 8 x 8 matrices; lane i gives the address of row i % 8 of matrix i / 8.
-__device__ void LoadMatrices(const void* row, uint32_t (&to)[4]) {
-  asm volatile(
-      "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-      : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-      : "r"(SharedAddress(row)));
-}
-
-__device__ void LoadTransposed(const void* row, uint32_t (&to)[4]) {
-  asm volatile(
-      "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-      : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-      : "r"(SharedAddress(row)));
-}
-
-// c += a . b for 16 x 16 by 16 x 8.
-__device__ __forceinline__ void MultiplyAdd(BFloat16, const uint32_t (&a)[4],
-                                            uint32_t b0, uint32_t b1,
-                                            float (&c)[4]) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
-      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-__device__ __forceinline__ void MultiplyAdd(Float16, const uint32_t (&a)[4],
-                                            uint32_t b0, uint32_t b1,
-                                            float (&c)[4]) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
-      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
-template <typename T>
-__device__ uint32_t PackPair(float low, float high) {
-  return static_cast<uint32_t>(FromFloat<T>(low).bits) |
-         static_cast<uint32_t>(FromFloat<T>(high).bits) << 16;
-}
 
 // One thread block's rows.
 struct RowBlock {
@@ -119,7 +62,7 @@ __device__ RowBlock FindRows(const PagedAttentionArgs<T>& args) {
 
 template <typename T, int kHeadDim>
 __device__ void LoadQueries(const PagedAttentionArgs<T>& args,
-                            const RowBlock& rows, Tile<T, kHeadDim>& tile) {
+                            const RowBlock& rows, Tile<T, kKeys, kHeadDim>& tile) {
   constexpr int kChunks = kHeadDim / 8;
   for (int i = threadIdx.x; i < kRows * kChunks; i += kThreads) {
     const int row = i / kChunks;
@@ -139,119 +82,38 @@ __device__ void LoadQueries(const PagedAttentionArgs<T>& args,
 template <typename T, int kHeadDim>
 __device__ void StartTile(const CacheReader<T>& cache, const T* from,
                           int32_t begin, int32_t end,
-                          Tile<T, kHeadDim>& tile) {
+                          Tile<T, kKeys, kHeadDim>& tile) {
   constexpr int kChunks = kHeadDim / 8;
   for (int i = threadIdx.x; i < kKeys * kChunks; i += kThreads) {
     const int row = i / kChunks;
     const int chunk = i % kChunks;
     const int32_t position = begin + row;
-    const int bytes = position < end ? 16 : 0;
-    const T* source =
-        from + cache.Offset(min(position, end - 1)) + chunk * 8;
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(
-                     SharedAddress(tile.At(row, chunk))),
-                 "l"(source), "r"(bytes));
+    StartCopy(tile.At(row, chunk),
+              from + cache.Offset(min(position, end - 1)) + chunk * 8,
+              position < end);
   }
-  asm volatile("cp.async.commit_group;");
+  EndCopies();
 }
 
 template <int kPending>
 __device__ void AwaitTiles() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(kPending));
+  AwaitCopies<kPending>();
   __syncthreads();
 }
 
-// What a thread holds of its warp's 16 rows: of rows lane / 4 and lane / 4 + 8.
-template <int kHeadDim>
-struct RowState {
-  float acc[kHeadDim / 8][4] = {};
-  float max[2] = {-INFINITY, -INFINITY};
-  float sum[2] = {};
-};
-
-template <typename T, int kHeadDim>
-__device__ void Scores(const uint32_t (&q)[kHeadDim / 16][4],
-                       Tile<T, kHeadDim>& keys, float (&scores)[kKeys / 8][4]) {
+// Scales scores, and hides the keys that a row does not see.
+__device__ void Mask(const int32_t (&position)[2], int32_t begin,
+                     int32_t window, float scale,
+                     float (&scores)[kKeys / 8][4]) {
   const int lane = threadIdx.x % 32;
-#pragma unroll
-  for (int n = 0; n < kKeys / 16; ++n) {
-#pragma unroll
-    for (int k = 0; k < kHeadDim / 16; ++k) {
-      uint32_t b[4];
-      LoadMatrices(keys.At(16 * n + lane % 8 + lane / 16 * 8,
-                           2 * k + lane / 8 % 2),
-                   b);
-      MultiplyAdd(T{}, q[k], b[0], b[1], scores[2 * n]);
-      MultiplyAdd(T{}, q[k], b[2], b[3], scores[2 * n + 1]);
-    }
-  }
-}
-
-// Hides the keys that a row does not see, and turns scores into weights.
-template <int kHeadDim>
-__device__ void Weigh(const int32_t (&position)[2], int32_t begin,
-                      int32_t window, float scale,
-                      float (&scores)[kKeys / 8][4],
-                      RowState<kHeadDim>& state) {
-  const int lane = threadIdx.x % 32;
-  float max[2] = {state.max[0], state.max[1]};
 #pragma unroll
   for (int n = 0; n < kKeys / 8; ++n) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int32_t key = begin + 8 * n + lane % 4 * 2 + i % 2;
       const int32_t row = position[i / 2];
-      const bool visible =
-          key <= row && (window == 0 || key > row - window);
+      const bool visible = key <= row && (window == 0 || key > row - window);
       scores[n][i] = visible ? scores[n][i] * scale : -INFINITY;
-      max[i / 2] = fmaxf(max[i / 2], scores[n][i]);
-    }
-  }
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    max[r] = fmaxf(max[r], __shfl_xor_sync(kAllLanes, max[r], 1));
-    max[r] = fmaxf(max[r], __shfl_xor_sync(kAllLanes, max[r], 2));
-    const float rescale =
-        max[r] == -INFINITY ? 1.0f : exp2f(state.max[r] - max[r]);
-    state.max[r] = max[r];
-    state.sum[r] *= rescale;
-#pragma unroll
-    for (int d = 0; d < kHeadDim / 8; ++d) {
-      state.acc[d][2 * r] *= rescale;
-      state.acc[d][2 * r + 1] *= rescale;
-    }
-  }
-#pragma unroll
-  for (int n = 0; n < kKeys / 8; ++n) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const float weight = scores[n][i] == -INFINITY
-                               ? 0.0f
-                               : exp2f(scores[n][i] - state.max[i / 2]);
-      scores[n][i] = weight;
-      state.sum[i / 2] += weight;
-    }
-  }
-}
-
-template <typename T, int kHeadDim>
-__device__ void AddValues(const float (&weights)[kKeys / 8][4],
-                          Tile<T, kHeadDim>& values,
-                          RowState<kHeadDim>& state) {
-  const int lane = threadIdx.x % 32;
-#pragma unroll
-  for (int k = 0; k < kKeys / 16; ++k) {
-    const uint32_t a[4] = {
-        PackPair<T>(weights[2 * k][0], weights[2 * k][1]),
-        PackPair<T>(weights[2 * k][2], weights[2 * k][3]),
-        PackPair<T>(weights[2 * k + 1][0], weights[2 * k + 1][1]),
-        PackPair<T>(weights[2 * k + 1][2], weights[2 * k + 1][3])};
-#pragma unroll
-    for (int d = 0; d < kHeadDim / 16; ++d) {
-      uint32_t b[4];
-      LoadTransposed(values.At(16 * k + lane % 16, 2 * d + lane / 16), b);
-      MultiplyAdd(T{}, a, b[0], b[1], state.acc[2 * d]);
-      MultiplyAdd(T{}, a, b[2], b[3], state.acc[2 * d + 1]);
     }
   }
 }
@@ -263,9 +125,7 @@ __device__ void StoreRows(const PagedAttentionArgs<T>& args,
   const int lane = threadIdx.x % 32;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
-    float sum = state.sum[r];
-    sum += __shfl_xor_sync(kAllLanes, sum, 1);
-    sum += __shfl_xor_sync(kAllLanes, sum, 2);
+    const float sum = SumOfRow(state.sum[r]);
     const int row = warp_row + lane / 4 + 8 * r;
     if (!rows.IsRow(row)) continue;
     const float inverse = sum != 0.0f ? 1.0f / sum : 0.0f;
@@ -284,9 +144,9 @@ __device__ void StoreRows(const PagedAttentionArgs<T>& args,
 
 template <typename T, int kHeadDim>
 struct PrefillShared {
-  Tile<T, kHeadDim> queries;
-  Tile<T, kHeadDim> keys;
-  Tile<T, kHeadDim> values;
+  Tile<T, kKeys, kHeadDim> queries;
+  Tile<T, kKeys, kHeadDim> keys;
+  Tile<T, kKeys, kHeadDim> values;
 };
 
 template <typename T, int kHeadDim>
@@ -327,19 +187,20 @@ __global__ void __launch_bounds__(kThreads)
     StartTile(cache, cache.values(), begin, end, shared.values);
     AwaitTiles<1>();  // the keys
     float scores[kKeys / 8][4] = {};
-    Scores(q, shared.keys, scores);
+    Scores<T, kHeadDim, kKeys>(q, shared.keys, scores);
     __syncthreads();  // all have read the keys
     const bool has_next = begin + kKeys < end;
     if (has_next) {
       StartTile(cache, cache.keys(), begin + kKeys, end, shared.keys);
     }
-    Weigh(position, begin, args.window, args.scale * kLog2E, scores, state);
+    Mask(position, begin, args.window, args.scale * kLog2E, scores);
+    Weigh<kHeadDim, kKeys>(scores, state);
     if (has_next) {
       AwaitTiles<1>();  // the values
     } else {
       AwaitTiles<0>();
     }
-    AddValues(scores, shared.values, state);
+    AddValues<T, kHeadDim, kKeys>(scores, shared.values, state);
     __syncthreads();  // all have read the values
   }
   StoreRows(args, rows, warp_row, state);

@@ -26,12 +26,12 @@ __device__ uint64_t Mass(float logit, float max) {
   return static_cast<uint64_t>(expf(logit - max) * kMassUnit);
 }
 
-// Bans or boosts the EOS ids.
-__device__ void PenalizeEos(const SampleArgs& args, const SlotSampling& params,
+// Bans or boosts the EOS ids; whether there was anything to do.
+__device__ bool PenalizeEos(const SampleArgs& args, const SlotSampling& params,
                             int32_t num_generated, float* logits) {
   const bool ban = num_generated < params.min_new_tokens;
   const bool boost = !ban && num_generated > params.length_penalty_start;
-  if (!ban && !boost) return;
+  if (!ban && !boost) return false;
   if (threadIdx.x == 0) {
     const double growth =
         boost ? ClampToFinite(pow(double{params.length_penalty_decay},
@@ -52,6 +52,7 @@ __device__ void PenalizeEos(const SampleArgs& args, const SlotSampling& params,
     }
   }
   __syncthreads();
+  return true;
 }
 
 __device__ void PenalizeRepetition(float penalty, const uint32_t* seen,
@@ -261,27 +262,34 @@ __device__ void ScoreRow(const float* logits, int32_t size, int32_t id,
   result.num_top = num_top;
 }
 
-// Whether a token can be chosen: no NaN, no +inf, and something above -inf.
-__device__ bool IsFinite(int32_t size, const float* logits) {
-  int32_t bad = 0;
-  int32_t possible = 0;
-  ForRow(size, [&](int32_t i) {
-    bad |= !(logits[i] <= FLT_MAX);
-    possible |= logits[i] > -INFINITY;
+// The best of a row as the model left it; kNoId if no token can be chosen: all
+// are -inf, or one is NaN or +inf.
+__device__ RankedLogit BestOfFinite(const float* logits, int32_t size) {
+  int32_t is_bad = 0;
+  RankedLogit best;
+  ForLogits(logits, size, [&](int32_t i, float logit) {
+    is_bad |= !(logit <= FLT_MAX);
+    const RankedLogit entry = {logit, i};
+    if (logit > -INFINITY && entry.IsBetterThan(best)) best = entry;
   });
-  return __syncthreads_or(bad) == 0 && __syncthreads_or(possible) != 0;
+  if (__syncthreads_or(is_bad) != 0) return {};
+  return BestOfBlock(best);
 }
 
 // Steps 1 to 9; kNoId if no token is possible.
 __device__ int32_t Choose(const SampleArgs& args, const SlotSampling& params,
                           int32_t slot, float* logits) {
   const int32_t size = args.vocab_size;
-  if (!IsFinite(size, logits)) return kNoId;
+  const int32_t best = BestOfFinite(logits, size).id;
+  if (best == kNoId) return kNoId;
   const int32_t num_generated = args.state.num_generated[slot];
-  PenalizeEos(args, params, num_generated, logits);
+  const bool eos_changed = PenalizeEos(args, params, num_generated, logits);
   PenalizeRepetition(params.repetition_penalty,
                      args.state.seen + slot * SeenWords(size), size, logits);
-  if (params.greedy) return BestBelow(logits, size, AboveAll()).id;
+  if (params.greedy) {
+    const bool changed = eos_changed || params.repetition_penalty != 1.0f;
+    return changed ? BestBelow(logits, size, AboveAll()).id : best;
+  }
   DivideByTemperature(params.temperature, size, logits);
   if (params.top_k > 0 && params.top_k < size) {
     KeepTopK(params.top_k, size, logits);

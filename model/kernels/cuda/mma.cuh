@@ -1,0 +1,186 @@
+#pragma once
+
+#include <cstdint>
+
+#include "model/kernels/cuda/element.cuh"
+#include "model/kernels/cuda/reduce.cuh"
+
+// Products on tensor cores (mma.sync m16n8k16) and how tiles get there: from
+// global to shared memory by asynchronous copies, from there by ldmatrix.
+
+namespace drover::kernels::cuda {
+
+inline constexpr float kLog2E = 1.4426950408889634f;
+
+// A tile in shared memory: rows of kHeadDim, whose 16-byte chunks are permuted
+// within groups of eight, so that eight rows of one column hit all banks.
+template <typename T, int kNumRows, int kHeadDim>
+struct Tile {
+  static constexpr int kChunks = kHeadDim / 8;
+  uint4 chunks[kNumRows * kChunks];
+
+  __device__ uint4* At(int row, int chunk) {
+    return &chunks[row * kChunks + (chunk ^ (row & 7))];
+  }
+};
+
+__device__ __forceinline__ uint32_t SharedAddress(const void* pointer) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
+}
+
+// Starts the copy of sixteen bytes, or of zeros unless `is_valid`.
+__device__ __forceinline__ void StartCopy(uint4* to, const void* from,
+                                          bool is_valid) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(
+                   SharedAddress(to)),
+               "l"(from), "r"(is_valid ? 16 : 0)
+               : "memory");
+}
+
+// Ends a group of copies, which may be empty.
+__device__ __forceinline__ void EndCopies() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+// Until all but the last kPending groups of this thread are there.
+template <int kPending>
+__device__ __forceinline__ void AwaitCopies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+// Four 8 x 8 matrices; lane i gives the address of row i % 8 of matrix i / 8.
+__device__ __forceinline__ void LoadMatrices(const void* row,
+                                             uint32_t (&to)[4]) {
+  asm volatile(
+      "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+      : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+      : "r"(SharedAddress(row))
+      : "memory");
+}
+
+__device__ __forceinline__ void LoadTransposed(const void* row,
+                                               uint32_t (&to)[4]) {
+  asm volatile(
+      "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+      : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+      : "r"(SharedAddress(row))
+      : "memory");
+}
+
+// c += a . b for 16 x 16 by 16 x 8.
+__device__ __forceinline__ void MultiplyAdd(BFloat16, const uint32_t (&a)[4],
+                                            uint32_t b0, uint32_t b1,
+                                            float (&c)[4]) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+__device__ __forceinline__ void MultiplyAdd(Float16, const uint32_t (&a)[4],
+                                            uint32_t b0, uint32_t b1,
+                                            float (&c)[4]) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+template <typename T>
+__device__ __forceinline__ uint32_t PackPair(float low, float high) {
+  return static_cast<uint32_t>(FromFloat<T>(low).bits) |
+         static_cast<uint32_t>(FromFloat<T>(high).bits) << 16;
+}
+
+// What a thread holds of its warp's 16 rows: of rows lane / 4 and lane / 4 + 8.
+// Maxima and weights are in base 2.
+template <int kHeadDim>
+struct RowState {
+  float acc[kHeadDim / 8][4] = {};
+  float max[2] = {-INFINITY, -INFINITY};
+  float sum[2] = {};  // of this thread's columns
+};
+
+// Scores of 16 rows against kNumKeys keys.
+template <typename T, int kHeadDim, int kNumKeys, typename KeyTile>
+__device__ __forceinline__ void Scores(const uint32_t (&q)[kHeadDim / 16][4],
+                                       KeyTile& keys,
+                                       float (&scores)[kNumKeys / 8][4]) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int n = 0; n < kNumKeys / 16; ++n) {
+#pragma unroll
+    for (int k = 0; k < kHeadDim / 16; ++k) {
+      uint32_t b[4];
+      LoadMatrices(
+          keys.At(16 * n + lane % 8 + lane / 16 * 8, 2 * k + lane / 8 % 2), b);
+      MultiplyAdd(T{}, q[k], b[0], b[1], scores[2 * n]);
+      MultiplyAdd(T{}, q[k], b[2], b[3], scores[2 * n + 1]);
+    }
+  }
+}
+
+// Takes scores, -inf where hidden, into the softmax: they become weights.
+template <int kHeadDim, int kNumKeys>
+__device__ __forceinline__ void Weigh(float (&scores)[kNumKeys / 8][4],
+                                      RowState<kHeadDim>& state) {
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    float max = state.max[r];
+#pragma unroll
+    for (int n = 0; n < kNumKeys / 8; ++n) {
+      max = fmaxf(max, fmaxf(scores[n][2 * r], scores[n][2 * r + 1]));
+    }
+    max = fmaxf(max, __shfl_xor_sync(kAllLanes, max, 1));
+    max = fmaxf(max, __shfl_xor_sync(kAllLanes, max, 2));
+    const float rescale =
+        max == -INFINITY ? 1.0f : exp2f(state.max[r] - max);
+    state.max[r] = max;
+    state.sum[r] *= rescale;
+#pragma unroll
+    for (int d = 0; d < kHeadDim / 8; ++d) {
+      state.acc[d][2 * r] *= rescale;
+      state.acc[d][2 * r + 1] *= rescale;
+    }
+#pragma unroll
+    for (int n = 0; n < kNumKeys / 8; ++n) {
+#pragma unroll
+      for (int i = 2 * r; i < 2 * r + 2; ++i) {
+        scores[n][i] =
+            scores[n][i] == -INFINITY ? 0.0f : exp2f(scores[n][i] - max);
+        state.sum[r] += scores[n][i];
+      }
+    }
+  }
+}
+
+template <typename T, int kHeadDim, int kNumKeys, typename ValueTile>
+__device__ __forceinline__ void AddValues(
+    const float (&weights)[kNumKeys / 8][4], ValueTile& values,
+    RowState<kHeadDim>& state) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int k = 0; k < kNumKeys / 16; ++k) {
+    const uint32_t a[4] = {
+        PackPair<T>(weights[2 * k][0], weights[2 * k][1]),
+        PackPair<T>(weights[2 * k][2], weights[2 * k][3]),
+        PackPair<T>(weights[2 * k + 1][0], weights[2 * k + 1][1]),
+        PackPair<T>(weights[2 * k + 1][2], weights[2 * k + 1][3])};
+#pragma unroll
+    for (int d = 0; d < kHeadDim / 16; ++d) {
+      uint32_t b[4];
+      LoadTransposed(values.At(16 * k + lane % 16, 2 * d + lane / 16), b);
+      MultiplyAdd(T{}, a, b[0], b[1], state.acc[2 * d]);
+      MultiplyAdd(T{}, a, b[2], b[3], state.acc[2 * d + 1]);
+    }
+  }
+}
+
+// This thread's rows' sums over all columns.
+__device__ __forceinline__ float SumOfRow(float sum) {
+  sum += __shfl_xor_sync(kAllLanes, sum, 1);
+  return sum + __shfl_xor_sync(kAllLanes, sum, 2);
+}
+
+}  // namespace drover::kernels::cuda
