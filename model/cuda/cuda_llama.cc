@@ -355,7 +355,8 @@ void TypedLlama<T>::Attend(size_t layer, const StepShape& shape,
          .cos = cos_,
          .sin = sin_,
          .k_cache = keys(layer),
-         .v_cache = values(layer)},
+         .v_cache = values(layer),
+         .is_settled = shape.inputs_are_settled},
         attention_workspace_, stream);
   }
   const int32_t num_chunks = shape.num_sequences - shape.num_decodes;

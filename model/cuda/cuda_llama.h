@@ -20,6 +20,9 @@ struct StepShape {
   int32_t num_sequences = 0;
   int32_t num_decodes = 0;  // of the sequences, with one token
   int32_t max_queries = 1;  // tokens of the longest chunk
+  // Whether inputs() are complete before the forward's first kernel begins, as
+  // they are before a graph.
+  bool inputs_are_settled = false;
 };
 
 struct CudaLlamaLimits {

@@ -285,7 +285,7 @@ absl::Status CudaStepRunner::UseKvCache(int32_t num_blocks) {
 
 absl::Status CudaStepRunner::CaptureGraphs() {
   for (const int32_t size : DecodeBuckets(info_.num_slots)) {
-    const StepShape shape = {
+    StepShape shape = {
         .num_rows = size, .num_sequences = size, .num_decodes = size};
     const auto forward = [&]() -> absl::Status {
       DROVER_RETURN_IF_ERROR(llama_->Forward(shape, stream_));
@@ -304,6 +304,7 @@ absl::Status CudaStepRunner::CaptureGraphs() {
     DROVER_RETURN_IF_ERROR(SampleRows(sample_slots, size));
     DROVER_RETURN_IF_CUDA_ERROR(cudaStreamSynchronize(stream_));
 
+    shape.inputs_are_settled = true;
     DecodeGraph& graph = graphs_[size];
     DROVER_ASSIGN_OR_RETURN(graph.forward, CaptureGraph(stream_, forward));
     DROVER_ASSIGN_OR_RETURN(graph.sampler, CaptureGraph(stream_, [&] {

@@ -39,6 +39,10 @@ struct RopeAttentionArgs {
   const float* sin = nullptr;  // [max_positions, head_dim / 2]
   T* k_cache = nullptr;
   T* v_cache = nullptr;
+  // Whether kv_len, query_start, block_tables and the caches hold what they
+  // should before the kernel in front is complete, and before those that it
+  // may run beside: then old keys are fetched at once.
+  bool is_settled = false;
 };
 
 // RopeAppend and attention in one, the projection left as it is, for exactly

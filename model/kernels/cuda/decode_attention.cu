@@ -26,12 +26,13 @@ constexpr int kRows = 16;
 constexpr int32_t kMaxGroup = kRows;
 // A lane for each when they are merged.
 constexpr int32_t kMaxSplits = 32;
-// Enough thread blocks for two on each multiprocessor of an H100.
-constexpr int32_t kTargetBlocks = 264;
+// One for each multiprocessor of an H100: beside it there is room for the
+// matrix-vector product that comes next and fetches its weights meanwhile.
+constexpr int32_t kTargetBlocks = 132;
 
 int32_t NumSplits(int32_t num_seqs, int32_t num_kv_heads) {
   const int32_t pairs = std::max(1, num_seqs * num_kv_heads);
-  return std::clamp((kTargetBlocks + pairs - 1) / pairs, 1, kMaxSplits);
+  return std::clamp(kTargetBlocks / pairs, 1, kMaxSplits);
 }
 
 // A softmax over some keys in memory: head_dim weighted sums, then the maximum
@@ -200,17 +201,34 @@ class TileWalk {
         next_(threadIdx.x / 32),
         next_block_(BlockAt(next_)) {}
 
+  // All but the newest key's tile, which the cache does not hold yet.
   __device__ void Start() {
 #pragma unroll
     for (int stage = 0; stage < kStages; ++stage) StartNext(stage);
   }
 
-  // After Start and once the queries are there.
+  // That tile, if it is due, once the cache does.
+  __device__ void StartNewest() {
+    const int32_t newest = NewestTile();
+    const int32_t round = newest / kWarps;
+    has_newest_ = true;
+    if (newest < 0 || newest % kWarps != threadIdx.x / 32 || round >= kStages) {
+      return;
+    }
+    StartTileAt(newest, cache_.BlockAt(split_.first_tile + newest), round);
+    EndCopies();
+  }
+
+  // After both, and once the queries are there.
   __device__ void Run(const uint32_t (&q)[kHeadDim / 16][4], float scale,
                       RowState<kHeadDim>& state) {
     int stage = 0;
     for (int32_t i = threadIdx.x / 32; i < split_.num_tiles; i += kWarps) {
-      AwaitCopies<kStages - 1>();
+      if (i == NewestTile()) {
+        AwaitCopies<0>();  // it may have been started last
+      } else {
+        AwaitCopies<kStages - 1>();
+      }
       __syncwarp();
       KvTile<T, kHeadDim>& tile = ring_[stage];
       float scores[kTileKeys / 8][4] = {};
@@ -227,14 +245,22 @@ class TileWalk {
 
  private:
   __device__ void StartNext(int stage) {
-    if (next_ < split_.num_tiles) {
-      const int32_t first_key = (split_.first_tile + next_) * kTileKeys;
-      StartTile(cache_, next_block_, split_.keys.end - first_key,
-                ring_[stage]);
+    if (next_ < split_.num_tiles && (has_newest_ || next_ != NewestTile())) {
+      StartTileAt(next_, next_block_, stage);
     }
     EndCopies();
     next_ += kWarps;
     next_block_ = BlockAt(next_);
+  }
+
+  __device__ void StartTileAt(int32_t tile, int32_t block, int stage) {
+    const int32_t first_key = (split_.first_tile + tile) * kTileKeys;
+    StartTile(cache_, block, split_.keys.end - first_key, ring_[stage]);
+  }
+
+  // -1: another split's.
+  __device__ int32_t NewestTile() const {
+    return split_.HasNewKey() ? split_.num_tiles - 1 : -1;
   }
 
   // Of the split's tiles; asked for one round before it is needed.
@@ -260,6 +286,7 @@ class TileWalk {
   const CacheReader<T> cache_;
   const Split& split_;
   KvTile<T, kHeadDim>* const ring_;
+  bool has_newest_ = false;
   int32_t next_;
   int32_t next_block_;
 };
@@ -370,22 +397,19 @@ __global__ void __launch_bounds__(kThreads)
   extern __shared__ __align__(128) unsigned char memory[];
   auto& shared = *reinterpret_cast<DecodeShared<T, kHeadDim>*>(memory);
   LetNextKernelStart();
-  WaitForInputs();
+  if (!args.is_settled) WaitForInputs();
   const Split split = FindSplit(args.attention, num_splits);
   if (split.IsEmpty()) return;
   const int warp = threadIdx.x / 32;
   const int lane = threadIdx.x % 32;
   TileWalk<T, kHeadDim> walk(args.attention, split, shared.rings[warp]);
 
-  // What the cache does not hold yet must be there before it is read.
-  if (split.HasNewKey()) {
-    AppendKey<T, kHeadDim>(args, split);
-  } else {
-    walk.Start();
-  }
+  walk.Start();
+  if (args.is_settled) WaitForInputs();
+  if (split.HasNewKey()) AppendKey<T, kHeadDim>(args, split);
   PrepareQueries(args, split, shared.queries);
   __syncthreads();
-  if (split.HasNewKey()) walk.Start();
+  walk.StartNewest();
 
   uint32_t q[kHeadDim / 16][4];
 #pragma unroll
@@ -431,9 +455,9 @@ __global__ void __launch_bounds__(kThreads)
                         });
 }
 
-// Thread blocks with more than one split: at most twice the target.
+// Thread blocks that share a sequence with others: at most the target.
 int64_t NumPartialFloats(int32_t group, int32_t head_dim) {
-  return int64_t{2} * kTargetBlocks * group * (head_dim + 2);
+  return int64_t{kTargetBlocks} * group * (head_dim + 2);
 }
 
 template <typename T, int kHeadDim>

@@ -77,23 +77,64 @@ __device__ void LoadQueries(const PagedAttentionArgs<T>& args,
   }
 }
 
-// Starts bringing keys (or values) begin ... begin + 63 in; zeros from `end`
-// on, since whatever memory holds there must not reach a product.
+// Brings tiles of keys and of values in, of one sequence and head.
 template <typename T, int kHeadDim>
-__device__ void StartTile(const CacheReader<T>& cache, const T* from,
-                          int32_t begin, int32_t end,
-                          Tile<T, kKeys, kHeadDim>& tile) {
-  constexpr int kChunks = kHeadDim / 8;
-  for (int i = threadIdx.x; i < kKeys * kChunks; i += kThreads) {
-    const int row = i / kChunks;
-    const int chunk = i % kChunks;
-    const int32_t position = begin + row;
-    StartCopy(tile.At(row, chunk),
-              from + cache.Offset(min(position, end - 1)) + chunk * 8,
-              position < end);
+class TileLoader {
+ public:
+  // Of keys [0, end); past that, tiles are filled with zeros, since whatever
+  // memory holds there must not reach a product.
+  __device__ TileLoader(const PagedAttentionArgs<T>& args,
+                        const RowBlock& rows, int32_t end)
+      : cache_(args, rows.sequence, rows.kv_head), end_(end) {}
+
+  // The next tile starts at `begin`. Its blocks are asked for now and needed
+  // at the first Start.
+  __device__ void MoveTo(int32_t begin) {
+    begin_ = begin;
+    const int32_t last = max(0, end_ - 1) / kKvBlockSize;
+#pragma unroll
+    for (int i = 0; i < kBlocks; ++i) {
+      blocks_[i] = cache_.BlockAt(min(begin / kKvBlockSize + i, last));
+    }
   }
-  EndCopies();
-}
+
+  __device__ void StartKeys(Tile<T, kKeys, kHeadDim>& tile) const {
+    Start(cache_.keys(), tile);
+  }
+  __device__ void StartValues(Tile<T, kKeys, kHeadDim>& tile) const {
+    Start(cache_.values(), tile);
+  }
+
+ private:
+  static constexpr int kBlocks = kKeys / kKvBlockSize;
+  static constexpr int kChunks = kHeadDim / 8;
+  static constexpr int kRowsAtOnce = kThreads / kChunks;
+
+  // Ends a group of copies, empty past the end.
+  __device__ void Start(const T* from, Tile<T, kKeys, kHeadDim>& tile) const {
+    const int first_row = threadIdx.x / kChunks;
+    const int chunk = threadIdx.x % kChunks;
+    if (begin_ < end_) {
+#pragma unroll
+      for (int i = 0; i < kKeys / kRowsAtOnce; ++i) {
+        const int in_block = i * kRowsAtOnce % kKvBlockSize + first_row;
+        const int row = i * kRowsAtOnce + first_row;
+        StartCopy(
+            tile.At(row, chunk),
+            from + cache_.OffsetOfBlock(
+                       blocks_[i * kRowsAtOnce / kKvBlockSize]) +
+                in_block * kHeadDim + 8 * chunk,
+            begin_ + row < end_);
+      }
+    }
+    EndCopies();
+  }
+
+  const CacheReader<T> cache_;
+  const int32_t end_;
+  int32_t begin_ = 0;
+  int32_t blocks_[kBlocks];
+};
 
 template <int kPending>
 __device__ void AwaitTiles() {
@@ -101,19 +142,30 @@ __device__ void AwaitTiles() {
   __syncthreads();
 }
 
+// The keys that a warp's rows see.
+struct Visibility {
+  int32_t position[2] = {};  // of this thread's rows
+  int32_t lowest = 0;        // of the warp's
+  int32_t window = 0;
+};
+
 // Scales scores, and hides the keys that a row does not see.
-__device__ void Mask(const int32_t (&position)[2], int32_t begin,
-                     int32_t window, float scale,
-                     float (&scores)[kKeys / 8][4]) {
+__device__ __forceinline__ void Mask(const Visibility& rows, int32_t begin,
+                                     float scale,
+                                     float (&scores)[kKeys / 8][4]) {
   const int lane = threadIdx.x % 32;
+  const bool all_visible =
+      rows.window == 0 && begin + kKeys - 1 <= rows.lowest;
 #pragma unroll
   for (int n = 0; n < kKeys / 8; ++n) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int32_t key = begin + 8 * n + lane % 4 * 2 + i % 2;
-      const int32_t row = position[i / 2];
-      const bool visible = key <= row && (window == 0 || key > row - window);
-      scores[n][i] = visible ? scores[n][i] * scale : -INFINITY;
+      const int32_t row = rows.position[i / 2];
+      const bool is_visible =
+          all_visible ||
+          (key <= row && (rows.window == 0 || key > row - rows.window));
+      scores[n][i] = is_visible ? scores[n][i] * scale : -INFINITY;
     }
   }
 }
@@ -144,9 +196,9 @@ __device__ void StoreRows(const PagedAttentionArgs<T>& args,
 
 template <typename T, int kHeadDim>
 struct PrefillShared {
-  Tile<T, kKeys, kHeadDim> queries;
-  Tile<T, kKeys, kHeadDim> keys;
-  Tile<T, kKeys, kHeadDim> values;
+  Tile<T, kKeys, kHeadDim> keys[2];
+  // The second is where the queries pass through.
+  Tile<T, kKeys, kHeadDim> values[2];
 };
 
 template <typename T, int kHeadDim>
@@ -169,40 +221,38 @@ __global__ void __launch_bounds__(kThreads)
       args.window > 0 ? max(0, rows.Position(0) + 1 - args.window) : 0;
   begin = begin / kKeys * kKeys;
 
-  const CacheReader<T> cache(args, rows.sequence, rows.kv_head);
-  if (begin < end) StartTile(cache, cache.keys(), begin, end, shared.keys);
-  LoadQueries(args, rows, shared.queries);
+  TileLoader<T, kHeadDim> loader(args, rows, end);
+  loader.MoveTo(begin);
+  loader.StartKeys(shared.keys[0]);
+  loader.StartValues(shared.values[0]);
+  LoadQueries(args, rows, shared.values[1]);
   __syncthreads();
   uint32_t q[kHeadDim / 16][4];
 #pragma unroll
   for (int k = 0; k < kHeadDim / 16; ++k) {
     LoadMatrices(
-        shared.queries.At(warp_row + lane % 16, 2 * k + lane / 16), q[k]);
+        shared.values[1].At(warp_row + lane % 16, 2 * k + lane / 16), q[k]);
   }
-  const int32_t position[2] = {rows.Position(warp_row + lane / 4),
-                               rows.Position(warp_row + lane / 4 + 8)};
+  const Visibility visibility = {
+      .position = {rows.Position(warp_row + lane / 4),
+                   rows.Position(warp_row + lane / 4 + 8)},
+      .lowest = rows.Position(warp_row),
+      .window = args.window};
 
   RowState<kHeadDim> state;
-  for (; begin < end; begin += kKeys) {
-    StartTile(cache, cache.values(), begin, end, shared.values);
-    AwaitTiles<1>();  // the keys
+  for (int stage = 0; begin < end; begin += kKeys, stage ^= 1) {
+    loader.MoveTo(begin + kKeys);
+    AwaitTiles<1>();  // these keys; and all have read the last ones
+    loader.StartKeys(shared.keys[stage ^ 1]);
     float scores[kKeys / 8][4] = {};
-    Scores<T, kHeadDim, kKeys>(q, shared.keys, scores);
-    __syncthreads();  // all have read the keys
-    const bool has_next = begin + kKeys < end;
-    if (has_next) {
-      StartTile(cache, cache.keys(), begin + kKeys, end, shared.keys);
-    }
-    Mask(position, begin, args.window, args.scale * kLog2E, scores);
+    Scores<T, kHeadDim, kKeys>(q, shared.keys[stage], scores);
+    Mask(visibility, begin, args.scale * kLog2E, scores);
     Weigh<kHeadDim, kKeys>(scores, state);
-    if (has_next) {
-      AwaitTiles<1>();  // the values
-    } else {
-      AwaitTiles<0>();
-    }
-    AddValues<T, kHeadDim, kKeys>(scores, shared.values, state);
-    __syncthreads();  // all have read the values
+    AwaitTiles<1>();  // these values
+    loader.StartValues(shared.values[stage ^ 1]);
+    AddValues<T, kHeadDim, kKeys>(scores, shared.values[stage], state);
   }
+  AwaitCopies<0>();
   StoreRows(args, rows, warp_row, state);
 }
 

@@ -72,7 +72,8 @@ __global__ void __launch_bounds__(kRowThreads)
   });
 }
 
-// One thread per pair of a query or key head, then the values.
+// Sixteen bytes of both halves of a query or key head a thread, then the
+// values.
 template <typename T>
 __global__ void __launch_bounds__(kRowThreads)
     RopeAppendKernel(RopeAppendArgs<T> args) {
@@ -90,22 +91,45 @@ __global__ void __launch_bounds__(kRowThreads)
     return ((block * args.num_kv_heads + kv_head) * kKvBlockSize + in_block) *
            dim;
   };
-  const int32_t num_pairs = (args.num_heads + args.num_kv_heads) * half;
-  for (int32_t i = threadIdx.x; i < num_pairs; i += blockDim.x) {
-    const int32_t head = i / half;
-    const int32_t pair = i % half;
-    const T* from = q + head * dim;
+  // The pairs [first, first + n) of a head.
+  const auto rotate = [&](int32_t head, int32_t first, auto n) {
+    const T* from = q + head * dim + first;
     T* to = head < args.num_heads
-                ? q + head * dim
-                : args.k_cache + cache_offset(head - args.num_heads);
-    const float a = AsFloat(from[pair]);
-    const float b = AsFloat(from[half + pair]);
-    to[pair] = FromFloat<T>(a * cos[pair] - b * sin[pair]);
-    to[half + pair] = FromFloat<T>(b * cos[pair] + a * sin[pair]);
-  }
-  const T* v = q + (args.num_heads + args.num_kv_heads) * dim;
-  for (int32_t i = threadIdx.x; i < args.num_kv_heads * dim; i += blockDim.x) {
-    args.v_cache[cache_offset(i / dim) + i % dim] = v[i];
+                ? q + head * dim + first
+                : args.k_cache + cache_offset(head - args.num_heads) + first;
+    float a[n];
+    float b[n];
+    LoadFloats(from, a);
+    LoadFloats(from + half, b);
+    float low[n];
+    float high[n];
+#pragma unroll
+    for (int i = 0; i < n; ++i) {
+      low[i] = a[i] * cos[first + i] - b[i] * sin[first + i];
+      high[i] = b[i] * cos[first + i] + a[i] * sin[first + i];
+    }
+    StoreFloats(to, low);
+    StoreFloats(to + half, high);
+  };
+  const int32_t num_rotated = args.num_heads + args.num_kv_heads;
+  const T* v = q + num_rotated * dim;
+  const auto for_heads = [&](auto n) {
+    const int32_t pieces = half / n;
+    for (int32_t i = threadIdx.x; i < num_rotated * pieces; i += blockDim.x) {
+      rotate(i / pieces, i % pieces * n, n);
+    }
+    for (int32_t i = threadIdx.x * n; i < args.num_kv_heads * dim;
+         i += blockDim.x * n) {
+      float value[n];
+      LoadFloats(v + i, value);
+      StoreFloats(args.v_cache + cache_offset(i / dim) + i % dim, value);
+    }
+  };
+  constexpr int kSize = Vec<T>::kSize;
+  if (half % kSize == 0) {
+    for_heads(std::integral_constant<int, kSize>());
+  } else {
+    for_heads(std::integral_constant<int, 1>());
   }
 }
 
