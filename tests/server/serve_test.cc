@@ -32,11 +32,20 @@ using ::testing::StartsWith;
 
 constexpr char kDemoModel[] = DROVER_SOURCE_DIR "/models/fables-7m";
 
+// Before any test has started a thread: a signal is delivered to whichever
+// thread does not block it.
+class SignalsBlocked : public ::testing::Environment {
+ public:
+  void SetUp() override { SignalListener::BlockSignals(); }
+};
+
+const ::testing::Environment* const kSignalsBlocked =
+    ::testing::AddGlobalTestEnvironment(new SignalsBlocked);
+
 // One `drover serve` on a thread, over fake-shard with `shard_flags`.
 class ServeRun {
  public:
   explicit ServeRun(const std::string& shard_flags) {
-    SignalListener::BlockSignals();
     const std::string shard = folder_.Write(
         "shard", "#!/bin/sh\nexec " FAKE_SHARD_BINARY " --fingerprint " +
                      *ModelFingerprint(kDemoModel) + " " + shard_flags +
