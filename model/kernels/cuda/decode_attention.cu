@@ -20,9 +20,9 @@ namespace {
 
 constexpr int kWarps = 4;
 constexpr int kThreads = 32 * kWarps;
-constexpr int kStages = 2;
 constexpr int kTileKeys = kKvBlockSize;
 constexpr int kRows = 16;
+constexpr int kBlocksPerMultiprocessor = 4;  // as registers allow
 constexpr int32_t kMaxGroup = kRows;
 // A lane for each when they are merged.
 constexpr int32_t kMaxSplits = 32;
@@ -94,7 +94,7 @@ struct KvTile {
   Tile<T, kTileKeys, kHeadDim> values;
 };
 
-template <typename T, int kHeadDim>
+template <typename T, int kHeadDim, int kStages>
 struct DecodeShared {
   Tile<T, kRows, kHeadDim> queries;
   union {
@@ -190,9 +190,11 @@ __device__ void StartTile(const CacheReader<T>& cache, int32_t block,
 }
 
 // One warp's walk over every kWarps-th tile of the split.
-template <typename T, int kHeadDim>
+template <typename T, int kHeadDim, int kStages>
 class TileWalk {
  public:
+  using Queries = Tile<T, kRows, kHeadDim>;
+
   __device__ TileWalk(const PagedAttentionArgs<T>& args, const Split& split,
                       KvTile<T, kHeadDim>* ring)
       : cache_(args, split.sequence, split.kv_head),
@@ -220,8 +222,9 @@ class TileWalk {
   }
 
   // After both, and once the queries are there.
-  __device__ void Run(const uint32_t (&q)[kHeadDim / 16][4], float scale,
+  __device__ void Run(Queries& queries, float scale,
                       RowState<kHeadDim>& state) {
+    const int lane = threadIdx.x % 32;
     int stage = 0;
     for (int32_t i = threadIdx.x / 32; i < split_.num_tiles; i += kWarps) {
       if (i == NewestTile()) {
@@ -232,7 +235,12 @@ class TileWalk {
       __syncwarp();
       KvTile<T, kHeadDim>& tile = ring_[stage];
       float scores[kTileKeys / 8][4] = {};
-      Scores<T, kHeadDim, kTileKeys>(q, tile.keys, scores);
+#pragma unroll
+      for (int k = 0; k < kHeadDim / 16; ++k) {
+        uint32_t q[4];
+        LoadMatrices(queries.At(lane % 16, 2 * k + lane / 16), q);
+        AddScores<T, kTileKeys>(q, k, tile.keys, scores);
+      }
       Mask((split_.first_tile + i) * kTileKeys, scale, scores);
       Weigh<kHeadDim, kTileKeys>(scores, state);
       AddValues<T, kHeadDim, kTileKeys>(scores, tile.values, state);
@@ -390,19 +398,18 @@ __device__ bool IsLast(int32_t* counter, int32_t num_blocks) {
   return is_last;
 }
 
-template <typename T, int kHeadDim>
-__global__ void __launch_bounds__(kThreads)
+template <typename T, int kHeadDim, int kStages>
+__global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
     DecodeKernel(RopeAttentionArgs<T> args, DecodeWorkspace workspace,
                  int32_t num_splits) {
   extern __shared__ __align__(128) unsigned char memory[];
-  auto& shared = *reinterpret_cast<DecodeShared<T, kHeadDim>*>(memory);
+  auto& shared = *reinterpret_cast<DecodeShared<T, kHeadDim, kStages>*>(memory);
   LetNextKernelStart();
   if (!args.is_settled) WaitForInputs();
   const Split split = FindSplit(args.attention, num_splits);
   if (split.IsEmpty()) return;
   const int warp = threadIdx.x / 32;
-  const int lane = threadIdx.x % 32;
-  TileWalk<T, kHeadDim> walk(args.attention, split, shared.rings[warp]);
+  TileWalk<T, kHeadDim, kStages> walk(args.attention, split, shared.rings[warp]);
 
   walk.Start();
   if (args.is_settled) WaitForInputs();
@@ -411,13 +418,8 @@ __global__ void __launch_bounds__(kThreads)
   __syncthreads();
   walk.StartNewest();
 
-  uint32_t q[kHeadDim / 16][4];
-#pragma unroll
-  for (int k = 0; k < kHeadDim / 16; ++k) {
-    LoadMatrices(shared.queries.At(lane % 16, 2 * k + lane / 16), q[k]);
-  }
   RowState<kHeadDim> state;
-  walk.Run(q, args.attention.scale * kLog2E, state);
+  walk.Run(shared.queries, args.attention.scale * kLog2E, state);
   __syncthreads();  // all have read their tiles
   StorePartials(state, split.group, shared.partials[warp]);
   __syncthreads();
@@ -460,25 +462,37 @@ int64_t NumPartialFloats(int32_t group, int32_t head_dim) {
   return int64_t{kTargetBlocks} * group * (head_dim + 2);
 }
 
-template <typename T, int kHeadDim>
-void LaunchDecode(const RopeAttentionArgs<T>& args,
+template <typename T, int kHeadDim, int kStages>
+void LaunchStages(const RopeAttentionArgs<T>& args,
                   const DecodeWorkspace& workspace, CudaStream stream) {
-  constexpr size_t kBytes = sizeof(DecodeShared<T, kHeadDim>);
+  constexpr size_t kBytes = sizeof(DecodeShared<T, kHeadDim, kStages>);
   static const bool allowed = [] {
-    AllowSharedMemory(DecodeKernel<T, kHeadDim>, kBytes);
+    AllowSharedMemory(DecodeKernel<T, kHeadDim, kStages>, kBytes);
     return true;
   }();
   static_cast<void>(allowed);
   const PagedAttentionArgs<T>& attention = args.attention;
   const int32_t num_splits =
       NumSplits(attention.num_seqs, attention.num_kv_heads);
-  Launch(DecodeKernel<T, kHeadDim>,
+  Launch(DecodeKernel<T, kHeadDim, kStages>,
          {.grid = dim3(static_cast<uint32_t>(num_splits),
                        static_cast<uint32_t>(attention.num_kv_heads),
                        static_cast<uint32_t>(attention.num_seqs)),
           .block = kThreads,
           .shared_bytes = kBytes},
          stream, args, workspace, num_splits);
+}
+
+// A few thread blocks each need two tiles on their way; where there are enough
+// to fill the multiprocessors, one tile leaves room for more of them.
+template <typename T, int kHeadDim>
+void LaunchDecode(const RopeAttentionArgs<T>& args,
+                  const DecodeWorkspace& workspace, CudaStream stream) {
+  const int32_t pairs = args.attention.num_seqs * args.attention.num_kv_heads;
+  if (pairs <= 2 * kTargetBlocks) {
+    return LaunchStages<T, kHeadDim, 2>(args, workspace, stream);
+  }
+  LaunchStages<T, kHeadDim, 1>(args, workspace, stream);
 }
 
 }  // namespace

@@ -102,22 +102,20 @@ struct RowState {
   float sum[2] = {};  // of this thread's columns
 };
 
-// Scores of 16 rows against kNumKeys keys.
-template <typename T, int kHeadDim, int kNumKeys, typename KeyTile>
-__device__ __forceinline__ void Scores(const uint32_t (&q)[kHeadDim / 16][4],
-                                       KeyTile& keys,
-                                       float (&scores)[kNumKeys / 8][4]) {
+// Adds dimensions [16 k, 16 k + 16) to the scores of 16 rows against kNumKeys
+// keys.
+template <typename T, int kNumKeys, typename KeyTile>
+__device__ __forceinline__ void AddScores(const uint32_t (&q)[4], int k,
+                                          KeyTile& keys,
+                                          float (&scores)[kNumKeys / 8][4]) {
   const int lane = threadIdx.x % 32;
 #pragma unroll
   for (int n = 0; n < kNumKeys / 16; ++n) {
-#pragma unroll
-    for (int k = 0; k < kHeadDim / 16; ++k) {
-      uint32_t b[4];
-      LoadMatrices(
-          keys.At(16 * n + lane % 8 + lane / 16 * 8, 2 * k + lane / 8 % 2), b);
-      MultiplyAdd(T{}, q[k], b[0], b[1], scores[2 * n]);
-      MultiplyAdd(T{}, q[k], b[2], b[3], scores[2 * n + 1]);
-    }
+    uint32_t b[4];
+    LoadMatrices(
+        keys.At(16 * n + lane % 8 + lane / 16 * 8, 2 * k + lane / 8 % 2), b);
+    MultiplyAdd(T{}, q, b[0], b[1], scores[2 * n]);
+    MultiplyAdd(T{}, q, b[2], b[3], scores[2 * n + 1]);
   }
 }
 

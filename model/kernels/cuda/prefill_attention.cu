@@ -245,7 +245,10 @@ __global__ void __launch_bounds__(kThreads)
     AwaitTiles<1>();  // these keys; and all have read the last ones
     loader.StartKeys(shared.keys[stage ^ 1]);
     float scores[kKeys / 8][4] = {};
-    Scores<T, kHeadDim, kKeys>(q, shared.keys[stage], scores);
+#pragma unroll
+    for (int k = 0; k < kHeadDim / 16; ++k) {
+      AddScores<T, kKeys>(q[k], k, shared.keys[stage], scores);
+    }
     Mask(visibility, begin, args.scale * kLog2E, scores);
     Weigh<kHeadDim, kKeys>(scores, state);
     AwaitTiles<1>();  // these values
