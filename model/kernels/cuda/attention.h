@@ -47,9 +47,8 @@ struct RopeAttentionArgs {
 
 // RopeAppend and attention in one, the projection left as it is, for exactly
 // one query per sequence, the newest: args.query_start[s + 1] = query_start[s]
-// + 1. The keys of a sequence are split over thread blocks; the last to finish
-// combines them. Tensor cores; the query heads of a group share one read of
-// the keys and values.
+// + 1. The keys of a sequence are split over thread blocks. Tensor cores; the
+// query heads of a group share one read of the keys and values.
 //
 // workspace: DecodeWorkspaceBytes(), zeroed once before the first use; a call
 // leaves it ready for the next one on the same stream.

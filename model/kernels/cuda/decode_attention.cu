@@ -12,8 +12,7 @@
 // takes one sequence, key-value head and split of its blocks of keys. Each warp
 // has a ring of tiles of its own, one KV block a tile, and a softmax of its
 // own over every fourth of them; the query heads of the group are the rows of
-// its products. Warps are merged at the end, then splits by whichever thread
-// block comes last.
+// its products. Warps and splits are merged at the end.
 
 namespace drover::kernels::cuda {
 namespace {
@@ -24,8 +23,9 @@ constexpr int kTileKeys = kKvBlockSize;
 constexpr int kRows = 16;
 constexpr int kBlocksPerMultiprocessor = 4;  // as registers allow
 constexpr int32_t kMaxGroup = kRows;
-// A lane for each when they are merged.
-constexpr int32_t kMaxSplits = 32;
+// A lane for each of their warps when they are merged; and as many thread blocks
+// as every cluster may have.
+constexpr int32_t kMaxSplits = 32 / kWarps;
 // One for each multiprocessor of an H100: beside it there is room for the
 // matrix-vector product that comes next and fetches its weights meanwhile.
 constexpr int32_t kTargetBlocks = 132;
@@ -35,8 +35,8 @@ int32_t NumSplits(int32_t num_seqs, int32_t num_kv_heads) {
   return std::clamp(kTargetBlocks / pairs, 1, kMaxSplits);
 }
 
-// A softmax over some keys in memory: head_dim weighted sums, then the maximum
-// (base 2) and the sum of weights.
+// A softmax over some keys in memory: head_dim means, then the maximum (base 2)
+// and the sum of weights.
 template <int kHeadDim>
 inline constexpr int kPartialSize = kHeadDim + 2;
 
@@ -309,11 +309,12 @@ __device__ void StorePartials(const RowState<kHeadDim>& state, int32_t group,
     const float sum = SumOfRow(state.sum[r]);
     const int row = lane / 4 + 8 * r;
     if (row >= group) continue;
+    const float inverse = sum != 0.0f ? 1.0f / sum : 0.0f;
     float* to = partials[row];
 #pragma unroll
     for (int d = 0; d < kHeadDim / 8; ++d) {
-      to[8 * d + lane % 4 * 2] = state.acc[d][2 * r];
-      to[8 * d + lane % 4 * 2 + 1] = state.acc[d][2 * r + 1];
+      to[8 * d + lane % 4 * 2] = state.acc[d][2 * r] * inverse;
+      to[8 * d + lane % 4 * 2 + 1] = state.acc[d][2 * r + 1] * inverse;
     }
     if (lane % 4 == 0) {
       to[kHeadDim] = state.max[r];
@@ -322,80 +323,105 @@ __device__ void StorePartials(const RowState<kHeadDim>& state, int32_t group,
   }
 }
 
-// Joins the warps' softmaxes; calls store(row, d, value, max, sum).
-template <int kHeadDim, typename Store>
-__device__ void MergeWarps(
-    const float (&partials)[kWarps][kRows][kPartialSize<kHeadDim>],
-    int32_t group, Store store) {
-  for (int32_t i = threadIdx.x; i < group * kHeadDim; i += kThreads) {
-    const int32_t row = i / kHeadDim;
-    const int32_t d = i % kHeadDim;
-    float max = -INFINITY;
-#pragma unroll
-    for (int warp = 0; warp < kWarps; ++warp) {
-      max = fmaxf(max, partials[warp][row][kHeadDim]);
-    }
-    float value = 0.0f;
-    float sum = 0.0f;
-#pragma unroll
-    for (int warp = 0; warp < kWarps; ++warp) {
-      const float* partial = partials[warp][row];
-      // A warp without keys has no maximum; one whose sum is NaN counts.
-      if (partial[kHeadDim + 1] == 0.0f) continue;
-      const float scale = exp2f(partial[kHeadDim] - max);
-      value += scale * partial[d];
-      sum += scale * partial[kHeadDim + 1];
-    }
-    store(row, d, value, max, sum);
-  }
-}
-
-// Joins the splits' softmaxes, [num_splits, group, kPartialSize], which other
-// thread blocks wrote; calls store(row, d, value).
-template <int kHeadDim, typename Store>
-__device__ void MergeSplits(const float* partials, int32_t num_splits,
-                            int32_t group, Store store) {
-  __shared__ float scales[kRows][kMaxSplits];
-  const int32_t stride = group * kPartialSize<kHeadDim>;
+// Joins up to 32 softmaxes: load(i, row, column) reads the i-th. Calls
+// store(row, d, mean, max, sum) for those (row, d) that are this thread block's
+// when `num_parts` of them share the work.
+template <int kHeadDim, typename Load, typename Store>
+__device__ void Merge(int32_t num_partials, int32_t group, int32_t part,
+                      int32_t num_parts, Load load, Store store) {
+  __shared__ float weights[kRows][32];
+  __shared__ float maxima[kRows];
+  __shared__ float sums[kRows];
   const auto lane = static_cast<int32_t>(threadIdx.x % 32);
   for (int32_t row = threadIdx.x / 32; row < group; row += kWarps) {
-    const float* partial =
-        partials + lane * stride + row * kPartialSize<kHeadDim>;
-    const bool is_split = lane < num_splits;
-    const float mine = is_split ? __ldcg(partial + kHeadDim) : -INFINITY;
-    const float weight = is_split ? __ldcg(partial + kHeadDim + 1) : 0.0f;
+    const bool is_partial = lane < num_partials;
+    const float mine = is_partial ? load(lane, row, kHeadDim) : -INFINITY;
+    const float sum = is_partial ? load(lane, row, kHeadDim + 1) : 0.0f;
     const float max =
         WarpReduce(mine, [](float a, float b) { return fmaxf(a, b); });
-    const float scale = weight == 0.0f ? 0.0f : exp2f(mine - max);
-    scales[row][lane] = scale / WarpReduce(scale * weight, Plus<float>());
+    // One without keys has no maximum; one whose sum is NaN counts.
+    const float weight = sum == 0.0f ? 0.0f : sum * exp2f(mine - max);
+    const float total = WarpReduce(weight, Plus<float>());
+    weights[row][lane] = total != 0.0f ? weight / total : 0.0f;
+    maxima[row] = max;
+    sums[row] = total;
   }
   __syncthreads();
-  for (int32_t i = threadIdx.x; i < group * kHeadDim; i += kThreads) {
+  for (int32_t i = part * kThreads + threadIdx.x; i < group * kHeadDim;
+       i += num_parts * kThreads) {
     const int32_t row = i / kHeadDim;
     const int32_t d = i % kHeadDim;
-    const float* from = partials + row * kPartialSize<kHeadDim> + d;
-    float value = 0.0f;
+    float mean = 0.0f;
 #pragma unroll 8
-    for (int32_t split = 0; split < num_splits; ++split) {
-      value += scales[row][split] * __ldcg(from + split * stride);
+    for (int32_t j = 0; j < num_partials; ++j) {
+      mean += weights[row][j] * load(j, row, d);
     }
-    store(row, d, value);
+    store(row, d, mean, maxima[row], sums[row]);
   }
 }
 
-// Whether this thread block is the last of its sequence and head to come here;
-// what the others wrote before is visible then.
-__device__ bool IsLast(int32_t* counter, int32_t num_blocks) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+// The splits of a sequence and head are a thread block cluster and read each
+// other's shared memory.
+constexpr bool kHasClusters = true;
+
+__device__ void AwaitCluster() {
+  asm volatile(
+      "barrier.cluster.arrive.release.aligned;\n"
+      "barrier.cluster.wait.acquire.aligned;" ::
+          : "memory");
+}
+
+// Where `local`, in this thread block's shared memory, is in that of `rank`.
+__device__ const float* InCluster(const float* local, int32_t rank) {
+  const float* remote = nullptr;
+  asm("mapa.u64 %0, %1, %2;" : "=l"(remote) : "l"(local), "r"(rank));
+  return remote;
+}
+#else
+constexpr bool kHasClusters = false;
+[[maybe_unused]] __device__ void AwaitCluster() {}
+[[maybe_unused]] __device__ const float* InCluster(const float* local,
+                                                   int32_t) {
+  return local;
+}
+#endif
+
+// Without clusters: each thread block leaves its softmax in memory, and the
+// last one joins them.
+template <int kHeadDim, typename T, typename Load, typename Store>
+__device__ void MergeThroughMemory(const PagedAttentionArgs<T>& args,
+                                   const Split& split, int32_t num_splits,
+                                   const DecodeWorkspace& workspace, Load load,
+                                   Store store) {
+  const int32_t pair = split.sequence * args.num_kv_heads + split.kv_head;
+  const int32_t stride = split.group * kPartialSize<kHeadDim>;
+  float* partials = workspace.partials + int64_t{pair} * num_splits * stride;
+  Merge<kHeadDim>(kWarps, split.group, 0, 1, load,
+                  [&](int row, int d, float mean, float max, float sum) {
+                    float* partial = partials + split.index * stride +
+                                     row * kPartialSize<kHeadDim>;
+                    __stcg(partial + d, mean);
+                    if (d != 0) return;
+                    __stcg(partial + kHeadDim, max);
+                    __stcg(partial + kHeadDim + 1, sum);
+                  });
   __shared__ bool is_last;
   __threadfence();
   __syncthreads();
   if (threadIdx.x == 0) {
-    is_last = atomicAdd(counter, 1) == num_blocks - 1;
-    if (is_last) *counter = 0;
+    is_last = atomicAdd(&workspace.counters[pair], 1) == split.count - 1;
+    if (is_last) workspace.counters[pair] = 0;
   }
   __syncthreads();
+  if (!is_last) return;
   __threadfence();
-  return is_last;
+  Merge<kHeadDim>(split.count, split.group, 0, 1,
+                  [&](int i, int row, int column) {
+                    return __ldcg(partials + i * stride +
+                                  row * kPartialSize<kHeadDim> + column);
+                  },
+                  store);
 }
 
 template <typename T, int kHeadDim, int kStages>
@@ -407,7 +433,14 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
   LetNextKernelStart();
   if (!args.is_settled) WaitForInputs();
   const Split split = FindSplit(args.attention, num_splits);
-  if (split.IsEmpty()) return;
+  const bool joins_cluster = kHasClusters && split.count > 1;
+  if (split.IsEmpty()) {
+    if (joins_cluster) {
+      AwaitCluster();
+      AwaitCluster();
+    }
+    return;
+  }
   const int warp = threadIdx.x / 32;
   TileWalk<T, kHeadDim, kStages> walk(args.attention, split, shared.rings[warp]);
 
@@ -428,33 +461,28 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
            (int64_t{split.token} * args.attention.num_heads +
             split.FirstHead()) *
                kHeadDim;
+  const auto store = [&](int row, int d, float mean, float, float) {
+    out[row * kHeadDim + d] = FromFloat<T>(mean);
+  };
+  const auto local = [&](int i, int row, int column) {
+    return shared.partials[i][row][column];
+  };
   if (split.count == 1) {
-    MergeWarps<kHeadDim>(shared.partials, split.group,
-                         [&](int row, int d, float value, float, float sum) {
-                           out[row * kHeadDim + d] = FromFloat<T>(
-                               sum != 0.0f ? value / sum : 0.0f);
-                         });
-    return;
+    Merge<kHeadDim>(kWarps, split.group, 0, 1, local, store);
+  } else if constexpr (kHasClusters) {
+    AwaitCluster();  // all have stored
+    Merge<kHeadDim>(kWarps * split.count, split.group, split.index, split.count,
+                    [&](int i, int row, int column) {
+                      return *InCluster(
+                          &shared.partials[i % kWarps][row][column],
+                          i / kWarps);
+                    },
+                    store);
+    AwaitCluster();  // all have read
+  } else {
+    MergeThroughMemory<kHeadDim>(args.attention, split, num_splits, workspace,
+                                 local, store);
   }
-  const int32_t pair =
-      split.sequence * args.attention.num_kv_heads + split.kv_head;
-  const int32_t stride = split.group * kPartialSize<kHeadDim>;
-  float* partials = workspace.partials + int64_t{pair} * num_splits * stride;
-  MergeWarps<kHeadDim>(
-      shared.partials, split.group,
-      [&](int row, int d, float value, float max, float sum) {
-        float* partial = partials + split.index * stride +
-                         row * kPartialSize<kHeadDim>;
-        __stcg(partial + d, value);
-        if (d != 0) return;
-        __stcg(partial + kHeadDim, max);
-        __stcg(partial + kHeadDim + 1, sum);
-      });
-  if (!IsLast(&workspace.counters[pair], split.count)) return;
-  MergeSplits<kHeadDim>(partials, split.count, split.group,
-                        [&](int row, int d, float value) {
-                          out[row * kHeadDim + d] = FromFloat<T>(value);
-                        });
 }
 
 // Thread blocks that share a sequence with others: at most the target.
@@ -479,7 +507,8 @@ void LaunchStages(const RopeAttentionArgs<T>& args,
                        static_cast<uint32_t>(attention.num_kv_heads),
                        static_cast<uint32_t>(attention.num_seqs)),
           .block = kThreads,
-          .shared_bytes = kBytes},
+          .shared_bytes = kBytes,
+          .cluster = static_cast<uint32_t>(num_splits)},
          stream, args, workspace, num_splits);
 }
 

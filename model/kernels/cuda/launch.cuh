@@ -43,6 +43,7 @@ struct LaunchShape {
   dim3 grid;
   uint32_t block = 1;
   size_t shared_bytes = 0;
+  uint32_t cluster = 1;  // thread blocks along x; no effect before Hopper
 };
 
 // Errors stay with CUDA, for LaunchStatus(). An empty grid is no launch.
@@ -50,16 +51,18 @@ template <typename... Parameters, typename... Arguments>
 void Launch(void (*kernel)(Parameters...), const LaunchShape& shape,
             CudaStream stream, const Arguments&... arguments) {
   if (shape.grid.x == 0 || shape.grid.y == 0 || shape.grid.z == 0) return;
-  cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchAttribute attributes[2] = {};
+  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[0].val.programmaticStreamSerializationAllowed = 1;
+  attributes[1].id = cudaLaunchAttributeClusterDimension;
+  attributes[1].val.clusterDim = {.x = shape.cluster, .y = 1, .z = 1};
   cudaLaunchConfig_t config = {};
   config.gridDim = shape.grid;
   config.blockDim = dim3(shape.block);
   config.dynamicSmemBytes = shape.shared_bytes;
   config.stream = stream;
-  config.attrs = &attribute;
-  config.numAttrs = CurrentDevice().major >= 9 ? 1 : 0;
+  config.attrs = attributes;
+  config.numAttrs = CurrentDevice().major < 9 ? 0 : shape.cluster > 1 ? 2 : 1;
   cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
 }
 
