@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Exactly what CI runs: the format, all tests, the tests again under
-# AddressSanitizer and UBSan (all that links no LibTorch), and an installed
-# tree that runs from elsewhere.
+# AddressSanitizer and UBSan (all that links no LibTorch), an installed tree that
+# runs from elsewhere and, where there is nvcc, the CUDA build, whose tests skip
+# themselves without a GPU.
 #
 #   scripts/check.sh
 
@@ -17,4 +18,10 @@ stage "building with ASan and UBSan (preset asan)" configure_and_build asan
 stage "running the tests under ASan and UBSan" run_ctest asan -L unit
 stage "building what is shipped (preset release)" configure_and_build release
 stage "checking an installed tree" scripts/check_install.sh build/release
+if command -v nvcc >/dev/null; then
+  stage "building for CUDA (preset cuda)" configure_and_build cuda
+  stage "running what needs a GPU, if there is one" run_ctest cuda -L gpu
+else
+  say "no nvcc: the CUDA build is left out"
+fi
 say "all checks passed ($SECONDS s)"
