@@ -18,7 +18,7 @@ trap 'stop_server; rm -rf "$report"' EXIT
 bench() {
   local name="$1"
   shift
-  "$BIN/drover" bench "$@" --address "localhost:$grpc_port" \
+  "$BIN/drover" bench "$@" --address "127.0.0.1:$grpc_port" \
     --json "$report/$name.json" >/dev/null 2>"$report/log"
 }
 
@@ -50,7 +50,7 @@ measure() {
 first_token() {
   local begin=$EPOCHREALTIME
   start_server "$BIN" --model models/fables-7m >/dev/null
-  "$BIN/drover" generate --address "localhost:$grpc_port" --quiet \
+  "$BIN/drover" generate --address "127.0.0.1:$grpc_port" --quiet \
     --max-new-tokens 1 "Once upon a time" >/dev/null
   python3 -c "print(f'{$EPOCHREALTIME - $begin:.2f} s')"
   stop_server >/dev/null

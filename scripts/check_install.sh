@@ -32,7 +32,7 @@ cd /
 "$TREE/bin/drover" --version
 "$TREE/bin/drover-shard" --version
 start_server "$TREE/bin" --model "$TREE/share/drover/models/fables-7m"
-text="$("$TREE/bin/drover" generate --address "localhost:$grpc_port" \
+text="$("$TREE/bin/drover" generate --address "127.0.0.1:$grpc_port" \
   --max-new-tokens 8 "Once upon a time")"
 [[ -n "$text" ]] || die "the installed server generated no text"
 stop_server

@@ -18,7 +18,7 @@ stage "building (preset release)" \
 trap stop_server EXIT
 start_server build/release/bin --model models/fables-7m
 say "a story, as it comes:"
-build/release/bin/drover generate --address "localhost:$grpc_port" \
+build/release/bin/drover generate --address "127.0.0.1:$grpc_port" \
   --max-new-tokens 200 "$@" "$PROMPT"
 echo
 stop_server

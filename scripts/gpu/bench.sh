@@ -57,7 +57,7 @@ run_case() {
   grep -Ei 'gpu|ready|kv' "$server_log" | tail -n 8
   stage "$1: drover bench ${bench[*]}" \
     "$GPU_DIR/bin/drover" bench "${bench[@]}" \
-    --address="localhost:$grpc_port" --json="$BENCH_DIR/$1.json"
+    --address="127.0.0.1:$grpc_port" --json="$BENCH_DIR/$1.json"
   stop_server
 }
 

@@ -7,7 +7,7 @@
 
 namespace drover {
 
-inline constexpr char kDefaultAddress[] = "localhost:8033";
+inline constexpr char kDefaultAddress[] = "127.0.0.1:8033";
 
 // `drover generate`. What is unset is left to the server.
 struct GenerateOptions {
