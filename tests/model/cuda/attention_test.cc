@@ -3,7 +3,6 @@
 
 #include "model/kernels/cuda/attention.h"
 
-#include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -14,39 +13,10 @@
 #include <vector>
 
 #include "model/kernels/cuda/cuda_kernels.h"
+#include "tests/model/cuda/device_array.h"
 
 namespace drover::kernels::cuda {
 namespace {
-
-// An array on the device.
-template <typename T>
-class DeviceArray {
- public:
-  explicit DeviceArray(const std::vector<T>& values) : size_(values.size()) {
-    EXPECT_EQ(cudaMalloc(reinterpret_cast<void**>(&data_), size_ * sizeof(T)),
-              cudaSuccess);
-    EXPECT_EQ(cudaMemcpy(data_, values.data(), size_ * sizeof(T),
-                         cudaMemcpyHostToDevice),
-              cudaSuccess);
-  }
-  DeviceArray(const DeviceArray&) = delete;
-  DeviceArray& operator=(const DeviceArray&) = delete;
-  ~DeviceArray() { cudaFree(data_); }
-
-  T* get() const { return data_; }
-
-  std::vector<T> Read() const {
-    std::vector<T> values(size_);
-    EXPECT_EQ(cudaMemcpy(values.data(), data_, size_ * sizeof(T),
-                         cudaMemcpyDeviceToHost),
-              cudaSuccess);
-    return values;
-  }
-
- private:
-  const size_t size_;
-  T* data_ = nullptr;
-};
 
 struct Shape {
   int32_t num_heads = 8;
@@ -132,10 +102,7 @@ class Problem {
   }
 
   std::vector<BFloat16> RandomArray(int64_t size) {
-    std::uniform_real_distribution<float> uniform(-1.0f, 1.0f);
-    std::vector<BFloat16> values(static_cast<size_t>(size));
-    for (BFloat16& value : values) value = ToBFloat16(uniform(random_));
-    return values;
+    return drover::kernels::cuda::RandomArray(size, random_);
   }
   std::vector<float> RandomAngles(float (*function)(float)) const {
     std::vector<float> values;
@@ -166,12 +133,6 @@ class Problem {
   int32_t max_positions_ = 0;
   std::mt19937 random_{7};
 };
-
-std::vector<float> ToFloats(const std::vector<BFloat16>& values) {
-  std::vector<float> floats;
-  for (const BFloat16 value : values) floats.push_back(ToFloat(value));
-  return floats;
-}
 
 class AttentionTest : public testing::TestWithParam<Case> {
  protected:
