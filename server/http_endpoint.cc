@@ -108,7 +108,10 @@ absl::Status HttpEndpoint::Listen(const Options& options) {
   callbacks.log_message = OnLogMessage;
   mg_init_data init = {&callbacks, this, settings};
   std::array<char, 256> error_text = {};
-  mg_error_data error = {nullptr, error_text.data(), error_text.size()};
+  // By name: its members differ between versions.
+  mg_error_data error = {};
+  error.text = error_text.data();
+  error.text_buffer_size = error_text.size();
   server_ = mg_start2(&init, &error);
   if (server_ == nullptr) {
     return absl::UnavailableError(
