@@ -12,7 +12,8 @@ cd "$DROVER_ROOT"
 scripts/setup.sh check
 stage "checking the format" scripts/format.sh --check
 stage "checking the scripts" \
-  shellcheck --external-sources --source-path=scripts scripts/*.sh .ci/run
+  shellcheck --external-sources --source-path=scripts --source-path=scripts/gpu \
+  scripts/*.sh scripts/gpu/*.sh bench/*.sh bench/peers/*.sh .ci/run
 scripts/test.sh
 stage "building with ASan and UBSan (preset asan)" configure_and_build asan
 stage "running the tests under ASan and UBSan" run_ctest asan -L unit

@@ -5,6 +5,7 @@
 server_pid=""
 server_log=""
 grpc_port="" # of the running server
+http_port=""
 
 # start_server BIN_FOLDER SERVE_OPTION ...: on free ports; returns when it is
 # ready.
@@ -28,6 +29,8 @@ start_server() {
     sleep 0.05
   done
   grpc_port="$(sed -E 's/.*"grpc_port" *: *([0-9]+).*/\1/' "$ready_file")"
+  # shellcheck disable=SC2034 # for those who source this
+  http_port="$(sed -E 's/.*"http_port" *: *([0-9]+).*/\1/' "$ready_file")"
   rm -f "$ready_file"
   say "the server is ready on port $grpc_port"
 }

@@ -19,7 +19,7 @@ namespace {
 using kernels::cuda::GemvArgs;
 using kernels::cuda::GemvInput;
 
-constexpr int32_t kMaxGemvRows = 8;
+constexpr int32_t kMaxGemvRows = 2;
 
 // Row counts for which matrix products are timed: dense where decode batches
 // are, then in steps of about a quarter; and the largest of both kinds.

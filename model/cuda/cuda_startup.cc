@@ -93,11 +93,12 @@ CudaStepRunner::~CudaStepRunner() {
   graphs_.clear();
   for (Flight& flight : flights_) {
     for (cudaEvent_t event :
-         {flight.uploaded, flight.begin, flight.forward_done, flight.done}) {
+         {flight.uploaded, flight.begin, flight.forward_done, flight.computed,
+          flight.done}) {
       if (event != nullptr) cudaEventDestroy(event);
     }
   }
-  for (cudaStream_t stream : {stream_, upload_stream_}) {
+  for (cudaStream_t stream : {stream_, upload_stream_, download_stream_}) {
     if (stream != nullptr) cudaStreamDestroy(stream);
   }
 }
@@ -127,6 +128,8 @@ absl::Status CudaStepRunner::Open() {
       cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
   DROVER_RETURN_IF_CUDA_ERROR(
       cudaStreamCreateWithFlags(&upload_stream_, cudaStreamNonBlocking));
+  DROVER_RETURN_IF_CUDA_ERROR(
+      cudaStreamCreateWithFlags(&download_stream_, cudaStreamNonBlocking));
   return absl::OkStatus();
 }
 
@@ -214,8 +217,10 @@ absl::Status CudaStepRunner::CreateFlight(Flight& flight) {
   Arena arena(flight.memory.get());
   flight.answers.Take(arena, info_.num_slots, info_.max_step_tokens,
                       options_.max_top_n);
-  DROVER_RETURN_IF_CUDA_ERROR(
-      cudaEventCreateWithFlags(&flight.uploaded, cudaEventDisableTiming));
+  for (cudaEvent_t* event : {&flight.uploaded, &flight.computed}) {
+    DROVER_RETURN_IF_CUDA_ERROR(
+        cudaEventCreateWithFlags(event, cudaEventDisableTiming));
+  }
   for (cudaEvent_t* event :
        {&flight.begin, &flight.forward_done, &flight.done}) {
     DROVER_RETURN_IF_CUDA_ERROR(cudaEventCreate(event));

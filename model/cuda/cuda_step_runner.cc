@@ -87,9 +87,20 @@ absl::Status CudaStepRunner::Enqueue(Flight& flight) {
     DROVER_RETURN_IF_ERROR(use_graph ? EnqueueGraph(flight)
                                      : EnqueueEager(flight));
   }
+  // Beside the next step's forward.
+  DROVER_RETURN_IF_CUDA_ERROR(cudaEventRecord(flight.computed, stream_));
+  DROVER_RETURN_IF_CUDA_ERROR(
+      cudaStreamWaitEvent(download_stream_, flight.computed));
   DROVER_RETURN_IF_ERROR(DownloadAnswers(upload, options_.max_top_n, answers_,
-                                         flight.answers, stream_));
-  DROVER_RETURN_IF_CUDA_ERROR(cudaEventRecord(flight.done, stream_));
+                                         flight.answers, download_stream_));
+  DROVER_RETURN_IF_CUDA_ERROR(cudaEventRecord(flight.done, download_stream_));
+  return absl::OkStatus();
+}
+
+// Until the answers of the step before have been copied, nothing writes others.
+absl::Status CudaStepRunner::AwaitAnswersFree() {
+  const Flight& previous = flights_[num_launched_ % kPlansInFlight];
+  DROVER_RETURN_IF_CUDA_ERROR(cudaStreamWaitEvent(stream_, previous.done));
   return absl::OkStatus();
 }
 
@@ -97,6 +108,7 @@ absl::Status CudaStepRunner::EnqueueGraph(Flight& flight) {
   const DecodeGraph& graph = graphs_.at(flight.upload.shape().num_sequences);
   DROVER_RETURN_IF_CUDA_ERROR(cudaGraphLaunch(graph.forward.get(), stream_));
   DROVER_RETURN_IF_CUDA_ERROR(cudaEventRecord(flight.forward_done, stream_));
+  DROVER_RETURN_IF_ERROR(AwaitAnswersFree());
   DROVER_RETURN_IF_CUDA_ERROR(cudaGraphLaunch(graph.sampler.get(), stream_));
   return absl::OkStatus();
 }
@@ -104,6 +116,7 @@ absl::Status CudaStepRunner::EnqueueGraph(Flight& flight) {
 absl::Status CudaStepRunner::EnqueueEager(Flight& flight) {
   const PlanUpload& upload = flight.upload;
   DROVER_RETURN_IF_ERROR(llama_->Forward(upload.shape(), stream_));
+  DROVER_RETURN_IF_ERROR(AwaitAnswersFree());
   DROVER_RETURN_IF_ERROR(EnqueueScores(upload));
   if (upload.num_samples() > 0) {
     DROVER_RETURN_IF_ERROR(

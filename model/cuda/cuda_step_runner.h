@@ -72,6 +72,7 @@ class CudaStepRunner {
     cudaEvent_t uploaded = nullptr;
     cudaEvent_t begin = nullptr;
     cudaEvent_t forward_done = nullptr;
+    cudaEvent_t computed = nullptr;
     cudaEvent_t done = nullptr;
   };
 
@@ -94,6 +95,7 @@ class CudaStepRunner {
   std::vector<BlockAppend> TakeAppends(const BatchPlan& plan);
   void MoveOn(const std::vector<SlotWork>& work);
   absl::Status Enqueue(Flight& flight);
+  absl::Status AwaitAnswersFree();
   absl::Status EnqueueGraph(Flight& flight);
   absl::Status EnqueueEager(Flight& flight);
   absl::Status EnqueueScores(const PlanUpload& upload);
@@ -113,6 +115,7 @@ class CudaStepRunner {
 
   cudaStream_t stream_ = nullptr;
   cudaStream_t upload_stream_ = nullptr;
+  cudaStream_t download_stream_ = nullptr;
   std::unique_ptr<CudaLlama> llama_;
   DeviceMemory kv_cache_;
   DeviceMemory state_;  // of the next four

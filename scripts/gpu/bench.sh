@@ -4,8 +4,8 @@
 #
 #   scripts/gpu/bench.sh [CASE ...]     without cases: all of them
 #
-# Prints the client's report of each case; its JSON goes to $DROVER_BENCH_DIR
-# (default build/gpu/bench).
+# Prints the client's report of each case; its JSON and the server's metrics go
+# to $DROVER_BENCH_DIR (default build/gpu/bench).
 
 source "$(dirname "$0")/env.sh" || exit 1
 source "$DROVER_ROOT/scripts/serving.sh"
@@ -25,8 +25,9 @@ serve_options() {
     *) die "there is no case $1" "expected one of: ${ALL_CASES[*]}" ;;
   esac
   case "$1" in
-    *-latency) printf '%s\n' --max-batch-size=8 --max-step-tokens=2048 ;;
-    *) printf '%s\n' --max-batch-size=512 --max-step-tokens=2048 ;;
+    *-latency) echo --max-batch-size=8 ;;
+    *-3000x128) echo --max-batch-size=1024 ;;
+    *) echo --max-batch-size=512 ;;
   esac
 }
 
@@ -52,12 +53,15 @@ run_case() {
   mapfile -t serve < <(serve_options "$1")
   mapfile -t bench < <(bench_options "$1")
   start_server "$GPU_DIR/bin" --load-format=dummy "${serve[@]}" \
-    --max-sequence-length=4096 --max-new-tokens=2048 \
+    --max-sequence-length=4096 --max-new-tokens=2048 --max-step-tokens=2048 \
     --max-concurrent-requests=4096
   grep -Ei 'gpu|ready|kv' "$server_log" | tail -n 8
   stage "$1: drover bench ${bench[*]}" \
     "$GPU_DIR/bin/drover" bench "${bench[@]}" \
     --address="127.0.0.1:$grpc_port" --json="$BENCH_DIR/$1.json"
+  python3 -c 'import sys, urllib.request as r
+sys.stdout.buffer.write(r.urlopen(sys.argv[1]).read())' \
+    "http://127.0.0.1:$http_port/metrics" >"$BENCH_DIR/$1.metrics"
   stop_server
 }
 
