@@ -144,10 +144,11 @@ __device__ void PrepareQueries(const RopeAttentionArgs<T>& args,
   }
 }
 
-// Puts the query's own key, rotated, and value into the cache.
+// Puts the query's own key, rotated, and value into the cache, and into `tile`,
+// their block's, unless it is null.
 template <typename T, int kHeadDim>
-__device__ void AppendKey(const RopeAttentionArgs<T>& args,
-                          const Split& split) {
+__device__ void AppendKey(const RopeAttentionArgs<T>& args, const Split& split,
+                          KvTile<T, kHeadDim>* tile) {
   constexpr int kHalfChunks = kHeadDim / 16;
   const PagedAttentionArgs<T>& attention = args.attention;
   const CacheReader<T> cache(attention, split.sequence, split.kv_head);
@@ -156,25 +157,37 @@ __device__ void AppendKey(const RopeAttentionArgs<T>& args,
   const T* k = attention.q + split.token * attention.q_stride +
                int64_t{attention.num_heads + split.kv_head} * kHeadDim;
   const T* v = k + int64_t{attention.num_kv_heads} * kHeadDim;
+  const int row = split.position % kTileKeys;
+  const auto store_key = [&](int chunk, const Vec<T>& key) {
+    StoreVec(args.k_cache + offset + 8 * chunk, key);
+    if (tile != nullptr) {
+      *tile->keys.At(row, chunk) = __builtin_bit_cast(uint4, key);
+    }
+  };
   const int i = threadIdx.x;
   if (i < kHalfChunks) {
     const int64_t angle = int64_t{split.position} * (kHeadDim / 2);
     Vec<T> low;
     Vec<T> high;
     Rotate<T, kHeadDim>(k, i, args.cos + angle, args.sin + angle, low, high);
-    StoreVec(args.k_cache + offset + 8 * i, low);
-    StoreVec(args.k_cache + offset + 8 * (kHalfChunks + i), high);
+    store_key(i, low);
+    store_key(kHalfChunks + i, high);
   } else if (i < 3 * kHalfChunks) {
     const int chunk = i - kHalfChunks;
-    StoreVec(args.v_cache + offset + 8 * chunk, LoadVec(v + 8 * chunk));
+    const Vec<T> value = LoadVec(v + 8 * chunk);
+    StoreVec(args.v_cache + offset + 8 * chunk, value);
+    if (tile != nullptr) {
+      *tile->values.At(row, chunk) = __builtin_bit_cast(uint4, value);
+    }
   }
 }
 
 // Starts bringing a KV block in; zeros past num_keys, since whatever memory holds
-// there must not reach a product. A warp's.
+// there must not reach a product. Row `skipped` is left alone. A warp's.
 template <typename T, int kHeadDim>
 __device__ void StartTile(const CacheReader<T>& cache, int32_t block,
-                          int32_t num_keys, KvTile<T, kHeadDim>& tile) {
+                          int32_t num_keys, int32_t skipped,
+                          KvTile<T, kHeadDim>& tile) {
   constexpr int kChunks = kHeadDim / 8;
   const int lane = threadIdx.x % 32;
   const int64_t offset = cache.OffsetOfBlock(block);
@@ -182,6 +195,7 @@ __device__ void StartTile(const CacheReader<T>& cache, int32_t block,
   for (int i = 0; i < kTileKeys * kChunks / 32; ++i) {
     const int row = (32 * i + lane) / kChunks;
     const int chunk = (32 * i + lane) % kChunks;
+    if (row == skipped) continue;
     const int64_t from = offset + row * kHeadDim + 8 * chunk;
     StartCopy(tile.keys.At(row, chunk), cache.keys() + from, row < num_keys);
     StartCopy(tile.values.At(row, chunk), cache.values() + from,
@@ -203,35 +217,21 @@ class TileWalk {
         next_(threadIdx.x / 32),
         next_block_(BlockAt(next_)) {}
 
-  // All but the newest key's tile, which the cache does not hold yet.
+  // All but the newest key, which nobody has written yet: AppendKey does.
   __device__ void Start() {
 #pragma unroll
-    for (int stage = 0; stage < kStages; ++stage) StartNext(stage);
-  }
-
-  // That tile, if it is due, once the cache does.
-  __device__ void StartNewest() {
-    const int32_t newest = NewestTile();
-    const int32_t round = newest / kWarps;
-    has_newest_ = true;
-    if (newest < 0 || newest % kWarps != threadIdx.x / 32 || round >= kStages) {
-      return;
+    for (int stage = 0; stage < kStages; ++stage) {
+      StartNext(stage, /*has_newest=*/false);
     }
-    StartTileAt(newest, cache_.BlockAt(split_.first_tile + newest), round);
-    EndCopies();
   }
 
-  // After both, and once the queries are there.
+  // Once the queries and the newest key are there.
   __device__ void Run(Queries& queries, float scale,
                       RowState<kHeadDim>& state) {
     const int lane = threadIdx.x % 32;
     int stage = 0;
     for (int32_t i = threadIdx.x / 32; i < split_.num_tiles; i += kWarps) {
-      if (i == NewestTile()) {
-        AwaitCopies<0>();  // it may have been started last
-      } else {
-        AwaitCopies<kStages - 1>();
-      }
+      AwaitCopies<kStages - 1>();
       __syncwarp();
       KvTile<T, kHeadDim>& tile = ring_[stage];
       float scores[kTileKeys / 8][4] = {};
@@ -245,30 +245,22 @@ class TileWalk {
       Weigh<kHeadDim, kTileKeys>(scores, state);
       AddValues<T, kHeadDim, kTileKeys>(scores, tile.values, state);
       __syncwarp();
-      StartNext(stage);
+      StartNext(stage, /*has_newest=*/true);
       stage = (stage + 1) % kStages;
     }
     AwaitCopies<0>();
   }
 
  private:
-  __device__ void StartNext(int stage) {
-    if (next_ < split_.num_tiles && (has_newest_ || next_ != NewestTile())) {
-      StartTileAt(next_, next_block_, stage);
+  __device__ void StartNext(int stage, bool has_newest) {
+    if (next_ < split_.num_tiles) {
+      const int32_t first_key = (split_.first_tile + next_) * kTileKeys;
+      StartTile(cache_, next_block_, split_.keys.end - first_key,
+                has_newest ? -1 : split_.position - first_key, ring_[stage]);
     }
     EndCopies();
     next_ += kWarps;
     next_block_ = BlockAt(next_);
-  }
-
-  __device__ void StartTileAt(int32_t tile, int32_t block, int stage) {
-    const int32_t first_key = (split_.first_tile + tile) * kTileKeys;
-    StartTile(cache_, block, split_.keys.end - first_key, ring_[stage]);
-  }
-
-  // -1: another split's.
-  __device__ int32_t NewestTile() const {
-    return split_.HasNewKey() ? split_.num_tiles - 1 : -1;
   }
 
   // Of the split's tiles; asked for one round before it is needed.
@@ -294,7 +286,6 @@ class TileWalk {
   const CacheReader<T> cache_;
   const Split& split_;
   KvTile<T, kHeadDim>* const ring_;
-  bool has_newest_ = false;
   int32_t next_;
   int32_t next_block_;
 };
@@ -446,10 +437,16 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
 
   walk.Start();
   if (args.is_settled) WaitForInputs();
-  if (split.HasNewKey()) AppendKey<T, kHeadDim>(args, split);
+  if (split.HasNewKey()) {
+    const int32_t newest = split.num_tiles - 1;
+    AppendKey<T, kHeadDim>(
+        args, split,
+        newest < kWarps * kStages
+            ? &shared.rings[newest % kWarps][newest / kWarps]
+            : nullptr);
+  }
   PrepareQueries(args, split, shared.queries);
   __syncthreads();
-  walk.StartNewest();
 
   RowState<kHeadDim> state;
   walk.Run(shared.queries, args.attention.scale * kLog2E, state);

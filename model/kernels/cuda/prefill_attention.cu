@@ -202,7 +202,7 @@ struct PrefillShared {
 };
 
 template <typename T, int kHeadDim>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 3)
     PrefillKernel(PagedAttentionArgs<T> args) {
   extern __shared__ __align__(128) unsigned char memory[];
   auto& shared = *reinterpret_cast<PrefillShared<T, kHeadDim>*>(memory);
