@@ -34,7 +34,8 @@ class ChildProcess {
   };
   static constexpr int kInheritedFd = 3;
 
-  // NOT_FOUND if there is no such program, INTERNAL if it cannot be started.
+  // Returns once the child is that program. NOT_FOUND if it cannot be executed,
+  // INTERNAL if there is no process to be had.
   static absl::StatusOr<std::unique_ptr<ChildProcess>> Start(Options options);
   // Kills it if it still runs, and waits for it.
   ~ChildProcess();
@@ -47,10 +48,8 @@ class ChildProcess {
   // True once it has ended and its last line was delivered.
   bool WaitForExit(absl::Duration timeout) const;
 
-  // How it ended and its last line: "exited with status 1: no such model".
-  // Only after WaitForExit returned true.
+  // How it ended: "exited with status 1". Only after WaitForExit returned true.
   std::string Epitaph() const;
-  bool exited_cleanly() const;  // status 0; only after WaitForExit
 
   void Signal(int signal);
 
@@ -65,7 +64,6 @@ class ChildProcess {
   mutable absl::Mutex mutex_;
   bool exited_ ABSL_GUARDED_BY(mutex_) = false;
   int wait_status_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::string last_line_ ABSL_GUARDED_BY(mutex_);
   std::thread reader_;
 };
 

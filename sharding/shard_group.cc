@@ -112,9 +112,9 @@ void ShardGroup::OnLine(std::string_view line) {
       std::string_view("DIWE").find(line[0]) != std::string_view::npos;
   const char level = ours ? line[0] : 'W';
   const std::string_view text = ours ? line.substr(2) : line;
-  if (level == 'E') {
+  if (level == 'E' || (!ours && !text.empty())) {
     absl::MutexLock lock(&mutex_);
-    last_error_line_ = std::string(text);
+    (ours ? last_error_line_ : last_foreign_line_) = std::string(text);
   }
   if (options_.on_log) options_.on_log(level, text);
 }
@@ -125,9 +125,10 @@ absl::Status ShardGroup::CauseOfEnd(const absl::Status& status) {
   if (!last_error_line_.empty()) {
     return absl::UnavailableError(last_error_line_);
   }
-  if (exited && !child_->exited_cleanly()) {
-    return absl::UnavailableError(
-        absl::StrCat("the shard ", child_->Epitaph()));
+  if (exited) {
+    return absl::UnavailableError(absl::StrCat(
+        "the shard ", child_->Epitaph(), last_foreign_line_.empty() ? "" : ": ",
+        last_foreign_line_));
   }
   return absl::UnavailableError(
       absl::StrCat("the shard's stream ended: ",

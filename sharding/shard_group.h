@@ -62,7 +62,9 @@ class ShardGroup final : public Executor {
   const Options options_;
   ExecutorInfo info_;
   absl::Mutex mutex_;
+  // Of the shard's own log, and of what a library or a crash printed.
   std::string last_error_line_ ABSL_GUARDED_BY(mutex_);
+  std::string last_foreign_line_ ABSL_GUARDED_BY(mutex_);
   ResultCallback on_result_ ABSL_GUARDED_BY(mutex_);
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
   std::unique_ptr<ChildProcess> child_;

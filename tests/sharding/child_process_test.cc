@@ -4,11 +4,16 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <memory>
 #include <string>
+#include <tuple>
 #include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "tests/testing/temp_dir.h"
 
 namespace drover {
 namespace {
@@ -38,14 +43,20 @@ TEST_F(ChildProcessTest, DeliversItsLinesAndItsEnd) {
   auto child = StartShell("echo one; echo two >&2; printf three; exit 3");
   ASSERT_TRUE(child->WaitForExit(absl::Seconds(30)));
   EXPECT_THAT(lines_, ElementsAre("one", "two", "three"));
-  EXPECT_EQ(child->Epitaph(), "exited with status 3: three");
-  EXPECT_FALSE(child->exited_cleanly());
+  EXPECT_EQ(child->Epitaph(), "exited with status 3");
 }
 
 TEST_F(ChildProcessTest, NamesTheSignalThatKilledIt) {
+  auto child = StartShell("kill -6 $$");
+  ASSERT_TRUE(child->WaitForExit(absl::Seconds(30)));
+  EXPECT_EQ(child->Epitaph(), "was killed by signal 6 (Aborted)");
+}
+
+TEST_F(ChildProcessTest, AKillSuggestsThatMemoryRanOut) {
   auto child = StartShell("kill -9 $$");
   ASSERT_TRUE(child->WaitForExit(absl::Seconds(30)));
-  EXPECT_EQ(child->Epitaph(), "was killed by signal 9 (Killed)");
+  EXPECT_EQ(child->Epitaph(),
+            "was killed by signal 9 (Killed; perhaps memory ran out)");
 }
 
 TEST_F(ChildProcessTest, HandsTheDescriptorOver) {
@@ -87,6 +98,21 @@ TEST_F(ChildProcessTest, AProgramThatIsNotThereIsNamed) {
   EXPECT_EQ(child.status().code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(std::string(child.status().message()),
               HasSubstr("/no/such/program"));
+}
+
+TEST_F(ChildProcessTest, WhatIsNoProgramIsAnErrorAndNoChild) {
+  const TempDir folder;
+  const std::string text = folder.Write("text", "no program\n");
+  for (const auto& [program, mode, why] :
+       {std::tuple("/", 0, "Permission denied"),
+        std::tuple(text.c_str(), 0600, "Permission denied"),
+        std::tuple(text.c_str(), 0700, "Exec format error")}) {
+    SCOPED_TRACE(why);
+    if (mode != 0) chmod(program, mode);
+    const auto child = ChildProcess::Start({.program = program});
+    EXPECT_EQ(child.status(), absl::NotFoundError(absl::StrCat(
+                                  "cannot execute ", program, ": ", why)));
+  }
 }
 
 }  // namespace

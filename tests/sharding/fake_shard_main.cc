@@ -15,13 +15,14 @@ int main(int argc, char** argv) {
   app.allow_extras();
   int router_fd = -1;
   std::string fingerprint, refuse;
-  uint64_t failing_step = 0, crashing_step = 0;
+  uint64_t failing_step = 0, crashing_step = 0, holding_step = 0;
   bool hang = false;
   app.add_option("--router-fd", router_fd);
   app.add_option("--fingerprint", fingerprint);
   app.add_option("--refuse", refuse, "Say this and exit 1");
   app.add_option("--failing-step", failing_step);
   app.add_option("--crashing-step", crashing_step);
+  app.add_option("--holding-step", holding_step, "Never end this one");
   app.add_flag("--hang", hang, "Never serve");
   CLI11_PARSE(app, argc, argv);
   if (!refuse.empty()) {
@@ -37,6 +38,7 @@ int main(int argc, char** argv) {
              if (crashing_step > 0 && ids.size() > crashing_step) {
                raise(SIGKILL);
              }
+             if (holding_step > 0 && ids.size() > holding_step) pause();
              return drover::testing::HashedToken(ids);
            },
        .failing_step = failing_step,

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/stat.h>
 
 #include <memory>
 #include <string>
@@ -11,6 +12,7 @@
 #include "absl/synchronization/notification.h"
 #include "scheduler/engine.h"
 #include "tests/testing/fake_shard.h"
+#include "tests/testing/temp_dir.h"
 
 namespace drover {
 namespace {
@@ -75,8 +77,9 @@ TEST(ShardGroupTest, AShardThatDiesEndsRequestsWithUnavailable) {
       engine.Submit({.prompt_ids = {4, 5}, .max_new_tokens = 100}, sink).ok());
   sink->ended.WaitForNotification();
   EXPECT_EQ(sink->status.code(), absl::StatusCode::kUnavailable);
-  EXPECT_THAT(std::string(sink->status.message()),
-              HasSubstr("killed by signal 9"));
+  EXPECT_EQ(sink->status.message(),
+            "the shard was killed by signal 9 (Killed; perhaps memory ran "
+            "out)");
   EXPECT_GE(sink->tokens.size(), 1u);
 }
 
@@ -95,6 +98,25 @@ TEST(ShardGroupTest, AFailedStepEndsRequestsWithItsCause) {
 TEST(ShardGroupTest, AShardThatRefusesToStartSaysWhy) {
   const auto group = Launch({"--refuse=no such model: /nowhere"});
   EXPECT_EQ(group.status(), absl::UnavailableError("no such model: /nowhere"));
+}
+
+TEST(ShardGroupTest, AShardThatLeavesInsteadOfStartingIsNamedSo) {
+  const auto group = ShardGroup::Launch({.shard_binary = "/bin/true"});
+  EXPECT_EQ(group.status(),
+            absl::UnavailableError("the shard exited with status 0"));
+}
+
+TEST(ShardGroupTest, TheLastWordsOfACrashAreTold) {
+  const TempDir folder;
+  const std::string shard =
+      folder.Write("shard",
+                   "#!/bin/sh\necho 'I all is well'\necho 'bad_alloc' >&2\n"
+                   "echo 'I so far'\nkill -6 $$\n");
+  chmod(shard.c_str(), 0700);
+  const auto group = ShardGroup::Launch({.shard_binary = shard});
+  EXPECT_EQ(group.status(),
+            absl::UnavailableError(
+                "the shard was killed by signal 6 (Aborted): bad_alloc"));
 }
 
 TEST(ShardGroupTest, AShardThatNeverBecomesReadyIsGivenUp) {
