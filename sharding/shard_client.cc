@@ -38,6 +38,9 @@ absl::StatusOr<ExecutorInfo> ShardClient::Connect(
   hello.mutable_hello()->set_version(version);
   hello.mutable_hello()->set_model_fingerprint(model_fingerprint);
   Enqueue(std::move(hello));
+  // Plans are written from threads that are no reaction of the stream: it must
+  // not end under them. Released when there is nothing more to read.
+  AddHold();
   StartCall();
 
   absl::MutexLock lock(&mutex_);
@@ -86,13 +89,13 @@ bool ShardClient::Close(absl::Duration timeout) {
 
 void ShardClient::Enqueue(shard::RouterMessage message) {
   absl::MutexLock lock(&mutex_);
-  if (done_ || closing_) return;
+  if (broken_ || closing_) return;
   outgoing_.push_back(std::move(message));
   WriteNext();
 }
 
 void ShardClient::WriteNext() {
-  if (writing_ || done_) return;
+  if (writing_ || broken_) return;
   if (!outgoing_.empty()) {
     writing_ = true;
     StartWrite(&outgoing_.front());
@@ -110,7 +113,14 @@ void ShardClient::OnWriteDone(bool ok) {
 }
 
 void ShardClient::OnReadDone(bool ok) {
-  if (!ok) return;  // OnDone says why
+  if (!ok) {  // OnDone says why
+    {
+      absl::MutexLock lock(&mutex_);
+      broken_ = true;
+    }
+    RemoveHold();
+    return;
+  }
   if (incoming_.has_ready()) {
     absl::MutexLock lock(&mutex_);
     info_ = FromProto(incoming_.ready());

@@ -65,6 +65,7 @@ class ShardClient final : public grpc::ClientBidiReactor<shard::RouterMessage,
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool closing_ ABSL_GUARDED_BY(mutex_) = false;
   bool half_closed_ ABSL_GUARDED_BY(mutex_) = false;
+  bool broken_ ABSL_GUARDED_BY(mutex_) = false;   // nothing may be started
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;    // end_status_ is known
   bool done_ ABSL_GUARDED_BY(mutex_) = false;     // and everybody was told
   absl::Status failure_ ABSL_GUARDED_BY(mutex_);  // as the shard told it

@@ -95,6 +95,22 @@ TEST(ShardGroupTest, AFailedStepEndsRequestsWithItsCause) {
   EXPECT_EQ(sink->status, absl::UnavailableError("the fake failed"));
 }
 
+// The engine stops while gRPC still tells of the end: several times, since the
+// two meet on different threads.
+TEST(ShardGroupTest, AnEngineMayStopAtTheMomentItLosesTheShard) {
+  for (int round = 0; round < 20; ++round) {
+    auto group = Launch({"--failing-step=3"});
+    ASSERT_TRUE(group.ok()) << group.status();
+    Engine engine({}, **group);
+    engine.Start();
+    auto sink = std::make_shared<EndSink>();
+    ASSERT_TRUE(
+        engine.Submit({.prompt_ids = {4, 5}, .max_new_tokens = 9}, sink).ok());
+    sink->ended.WaitForNotification();
+    EXPECT_FALSE(sink->status.ok());
+  }
+}
+
 TEST(ShardGroupTest, AShardThatRefusesToStartSaysWhy) {
   const auto group = Launch({"--refuse=no such model: /nowhere"});
   EXPECT_EQ(group.status(), absl::UnavailableError("no such model: /nowhere"));
