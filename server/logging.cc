@@ -114,7 +114,7 @@ absl::StatusOr<LogFormat> ParseLogFormat(std::string_view name) {
   if (name == "text") return LogFormat::kText;
   if (name == "json") return LogFormat::kJson;
   return absl::InvalidArgumentError(
-      StrCat("log format ", Quoted(name), ": expected text or json"));
+      StrCat("--log-format ", Quoted(name), ": expected text or json"));
 }
 
 absl::StatusOr<spdlog::level::level_enum> ParseLogLevel(std::string_view name) {
@@ -124,7 +124,7 @@ absl::StatusOr<spdlog::level::level_enum> ParseLogLevel(std::string_view name) {
   if (name == "error") return spdlog::level::err;
   if (name == "off") return spdlog::level::off;
   return absl::InvalidArgumentError(
-      StrCat("log level ", Quoted(name),
+      StrCat("--log-level ", Quoted(name),
              ": expected debug, info, warning, error or off"));
 }
 

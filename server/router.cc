@@ -24,15 +24,13 @@ Engine::Options MakeEngineOptions(const Router::Options& options,
           }};
 }
 
-absl::Status ShuttingDown() {
-  return absl::UnavailableError("the server is shutting down");
-}
+constexpr char kShuttingDown[] = "the server is shutting down";
 
 }  // namespace
 
 absl::StatusOr<RequestId> Router::Gate::Submit(
     Request request, std::shared_ptr<RequestSink> sink) {
-  if (closed_.load()) return ShuttingDown();
+  if (closed_.load()) return absl::UnavailableError(kShuttingDown);
   return engine_.Submit(std::move(request), std::move(sink));
 }
 
@@ -66,7 +64,9 @@ void Router::StopAdmitting() {
 
 void Router::EndOpenRequests() {
   StopAdmitting();
-  engine_.Shutdown(ShuttingDown());
+  // UNAVAILABLE would say that the executor is lost; clients get it all the
+  // same (status_conversion).
+  engine_.Shutdown(absl::AbortedError(kShuttingDown));
 }
 
 }  // namespace drover

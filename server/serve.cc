@@ -132,11 +132,6 @@ absl::Status ServeProcess::LaunchShard() {
   const std::string binary = options_.shard_binary.empty()
                                  ? ProgramBesideThis("drover-shard")
                                  : options_.shard_binary;
-  if (access(binary.c_str(), X_OK) != 0) {
-    return absl::NotFoundError(
-        StrCat("no shard program at ", binary,
-               "; build drover-shard, or name it with --shard-binary"));
-  }
   ShardGroup::Options group;
   group.shard_binary = binary;
   group.shard_args = ShardArgs(options_);
@@ -149,7 +144,13 @@ absl::Status ServeProcess::LaunchShard() {
   group.on_log = [this](char level, std::string_view text) {
     LogShardLine(level, text);
   };
-  DROVER_ASSIGN_OR_RETURN(shards_, ShardGroup::Launch(std::move(group)));
+  auto launched = ShardGroup::Launch(std::move(group));
+  if (absl::IsNotFound(launched.status())) {
+    return absl::NotFoundError(
+        StrCat(std::string(launched.status().message()),
+               "; build drover-shard, or name it with --shard-binary"));
+  }
+  DROVER_ASSIGN_OR_RETURN(shards_, std::move(launched));
   return absl::OkStatus();
 }
 
@@ -212,6 +213,8 @@ absl::Status ServeProcess::ServeUntilEnd() {
   router_->Shutdown(kFlushGrace);
   health_.StopProbing();
   router_.reset();
+  // Requests end before their loss is told: a drain may have seen only that.
+  if (cause.ok() && events_.size() > 0) cause = FirstLoss(events_.PopAll());
   shards_.reset();
   http_.reset();
   return cause;

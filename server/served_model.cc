@@ -95,7 +95,9 @@ std::vector<std::string> ShardArgs(const ServeOptions& options) {
       StrCat("--load-format=", options.load_format),
       StrCat("--device=", options.device),
       StrCat("--gpu-memory-fraction=", options.gpu_memory_fraction),
-      StrCat("--log-level=", options.log_level),
+      // Why it gives up must reach us, even where nothing is shown.
+      StrCat("--log-level=",
+             options.log_level == "off" ? "error" : options.log_level),
   };
   const auto add_if_set = [&args](const char* flag, const std::string& value) {
     if (!value.empty()) args.push_back(StrCat(flag, "=", value));

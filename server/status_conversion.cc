@@ -30,6 +30,9 @@ absl::Status GenerationFailure(const absl::Status& cause,
     case absl::StatusCode::kUnavailable:
       return absl::UnavailableError(absl::StrCat(
           "Could not connect to Text Generation server: ", cause.message()));
+    // The server ends before the request did.
+    case absl::StatusCode::kAborted:
+      return absl::UnavailableError(cause.message());
     // The engine gave the request up without a fault: it can never run, or the
     // engine is ending.
     case absl::StatusCode::kInvalidArgument:

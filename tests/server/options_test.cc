@@ -60,8 +60,8 @@ TEST(ServeOptionsTest, EveryBadValueIsNamedWithItsFlag) {
       {"--shard-start-timeout-seconds 0",
        [](auto& o) { o.shard_start_timeout_seconds = 0; }},
       {"--max-drain-seconds -1", [](auto& o) { o.max_drain_seconds = -1; }},
-      {"log format \"xml\"", [](auto& o) { o.log_format = "xml"; }},
-      {"log level \"loud\"", [](auto& o) { o.log_level = "loud"; }},
+      {"--log-format \"xml\"", [](auto& o) { o.log_format = "xml"; }},
+      {"--log-level \"loud\"", [](auto& o) { o.log_level = "loud"; }},
   };
   for (const Row& row : rows) {
     SCOPED_TRACE(row.expected);

@@ -119,7 +119,9 @@ TEST_F(RouterTest, RequestsThatAreEndedGetUnavailable) {
   fmaas::GenerationResponse message;
   while (reader->Read(&message)) {
   }
-  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  const grpc::Status ended = reader->Finish();
+  EXPECT_EQ(ended.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(ended.error_message(), "the server is shutting down");
   router_->Shutdown(absl::Seconds(10));
   executor_->LetAll();
 }

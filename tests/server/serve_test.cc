@@ -3,6 +3,7 @@
 #include "server/serve.h"
 
 #include <fcntl.h>
+#include <grpcpp/client_context.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -19,6 +20,8 @@
 #include "gtest/gtest.h"
 #include "model/model_config.h"
 #include "nlohmann/json.hpp"
+#include "proto/generation.grpc.pb.h"
+#include "server/client/connection.h"
 #include "server/client/generate_command.h"
 #include "server/signal_listener.h"
 #include "tests/server/http_client.h"
@@ -47,7 +50,8 @@ class ServeRun {
  public:
   explicit ServeRun(const std::string& shard_flags) {
     const std::string shard = folder_.Write(
-        "shard", "#!/bin/sh\nexec " FAKE_SHARD_BINARY " --fingerprint " +
+        "shard", "#!/bin/sh\necho $$ >" + folder_.path() +
+                     "/shard_pid\nexec " FAKE_SHARD_BINARY " --fingerprint " +
                      *ModelFingerprint(kDemoModel) + " " + shard_flags +
                      " \"$@\"\n");
     chmod(shard.c_str(), 0700);
@@ -90,12 +94,16 @@ class ServeRun {
     return exit_code_;
   }
 
+  std::string address() const {
+    return "127.0.0.1:" + std::to_string(grpc_port_);
+  }
+
   // Exit status and what it printed.
   std::pair<int, std::string> Generate(uint32_t num_tokens) {
     std::istringstream in;
     std::ostringstream out, err;
     GenerateOptions options;
-    options.address = "127.0.0.1:" + std::to_string(grpc_port_);
+    options.address = address();
     options.prompt = "Once upon a time";
     options.max_new_tokens = num_tokens;
     options.min_new_tokens = num_tokens;
@@ -105,6 +113,19 @@ class ServeRun {
 
   std::string Get(const std::string& path) const {
     return testing::HttpExchange(http_port_, "GET", path);
+  }
+
+  // Until the answer to `path` contains `text`.
+  void AwaitHttp(const std::string& path, const std::string& text) const {
+    while (Get(path).find(text) == std::string::npos) {
+    }
+  }
+
+  void KillShard() const {
+    pid_t pid = 0;
+    std::ifstream(folder_.path() + "/shard_pid") >> pid;
+    ASSERT_GT(pid, 0);
+    kill(pid, SIGKILL);
   }
 
   std::string termination_log() const {
@@ -142,6 +163,23 @@ TEST(ServeTest, AShardThatCannotStartIsStatusOneWithItsWords) {
   EXPECT_EQ(run.termination_log(), "cannot start: the weights are gone\n");
 }
 
+TEST(ServeTest, WhatIsNoShardProgramIsStatusOneWithAdvice) {
+  ServeOptions options;
+  options.model = kDemoModel;
+  options.host = "127.0.0.1";
+  options.grpc_port = 0;
+  options.port = 0;
+  options.shard_binary = "/";
+  options.log_level = "off";
+  const TempDir folder;
+  options.termination_log = folder.path() + "/termination";
+  EXPECT_EQ(RunServe(options), 1);
+  std::ifstream file(options.termination_log);
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(file), {}),
+            "cannot start: cannot execute /: Permission denied; build "
+            "drover-shard, or name it with --shard-binary\n");
+}
+
 TEST(ServeTest, AShardThatDiesEndsRequestsAndTheServer) {
   ServeRun run("--crashing-step 20");
   ASSERT_TRUE(run.AwaitReady()) << run.termination_log();
@@ -152,6 +190,26 @@ TEST(ServeTest, AShardThatDiesEndsRequestsAndTheServer) {
   EXPECT_THAT(
       run.termination_log(),
       StartsWith("the shard is lost: the shard was killed by signal 9"));
+}
+
+TEST(ServeTest, AShardThatDiesDuringADrainIsStatusOneToo) {
+  ServeRun run("--holding-step 20");
+  ASSERT_TRUE(run.AwaitReady()) << run.termination_log();
+  const auto stub = fmaas::GenerationService::NewStub(Connect(run.address()));
+  grpc::ClientContext context;
+  const auto reader = stub->GenerateStream(
+      &context, MakeGenerateRequest({.max_new_tokens = 100}, "Once"));
+  run.AwaitHttp("/metrics",
+                "tgi_batch_inference_count{method=\"prefill\"} 1\n");
+  kill(getpid(), SIGTERM);
+  run.AwaitHttp("/health/ready", "draining");
+  run.KillShard();
+  fmaas::GenerationResponse message;
+  while (reader->Read(&message)) {
+  }
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(run.Join(), 1);
+  EXPECT_THAT(run.termination_log(), StartsWith("the shard is lost: "));
 }
 
 }  // namespace

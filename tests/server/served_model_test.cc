@@ -110,5 +110,11 @@ TEST(ServedModelTest, TheServiceIsLimitedByTheExecutor) {
   EXPECT_EQ(service.num_tokenization_threads, 4);
 }
 
+TEST(ServedModelTest, AShardWhoseLogIsOffStillSaysWhyItGivesUp) {
+  ServeOptions options;
+  options.log_level = "off";
+  EXPECT_THAT(ShardArgs(options), ::testing::Contains("--log-level=error"));
+}
+
 }  // namespace
 }  // namespace drover
