@@ -1,11 +1,15 @@
 #include "server/command_line.h"
 
 #include <CLI/CLI.hpp>
+#include <cstdlib>
 #include <sstream>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "base/strings.h"
 #include "server/client/bench/bench_flags.h"
+#include "server/client/flag_checks.h"
 #include "server/serve_flags.h"
 
 namespace drover {
@@ -22,8 +26,8 @@ void AddStoppingFlags(CLI::App& app, GenerateOptions& options) {
   const auto add = [&app](const char* flag, auto& target, const char* help) {
     return app.add_option(flag, target, help)->group("Stopping");
   };
-  add("--max-new-tokens", options.max_new_tokens, "Tokens at most")
-      ->capture_default_str();
+  add("--max-new-tokens", options.max_new_tokens,
+      "Tokens at most; default: 256, or the server's limit if that is less");
   add("--min-new-tokens", options.min_new_tokens, "Tokens at least");
   add("--time-limit-millis", options.time_limit_millis,
       "Stop with what there is after this time");
@@ -49,13 +53,14 @@ void AddSamplingFlags(CLI::App& app, GenerateOptions& options) {
       "Only among the best that hold this probability together");
   add("--typical-p", options.typical_p,
       "Only among the most typical that hold this probability together");
-  add("--seed", options.seed, "For the same output again");
+  add("--seed", options.seed, "For the same output again")->check(CheckSeed);
   add("--repetition-penalty", options.repetition_penalty,
       "Above 1: repeats less");
-  add("--length-penalty", options.length_penalty,
-      "1 to 10: how fast an end becomes likelier");
+  CLI::Option* penalty = add("--length-penalty", options.length_penalty,
+                             "1 to 10: how fast an end becomes likelier");
   add("--length-penalty-start", options.length_penalty_start,
-      "After this many tokens");
+      "After this many tokens")
+      ->needs(penalty);
 }
 
 void AddGenerateFlags(CLI::App& app, GenerateOptions& options) {
@@ -101,6 +106,35 @@ CommandLineAnswer UsageError(std::string message, std::string_view command) {
       .err = StrCat(command, ": ", message, " (see ", command, " --help)\n")};
 }
 
+// "--port abc: expected a whole number", from CLI11's "Could not convert:
+// --port = abc". The value may come from the environment, which is then named
+// too.
+std::string DescribeConversion(std::string_view what, const CLI::App& app) {
+  const std::vector<std::string> parts =
+      absl::StrSplit(absl::StripPrefix(ToAbsl(what), "Could not convert: "),
+                     absl::MaxSplits(" = ", 1));
+  const CLI::Option* option = app.get_option_no_throw(parts.front());
+  if (parts.size() != 2 || option == nullptr) return std::string(what);
+  std::string from;
+  const std::string& variable = option->get_envname();
+  const char* set = variable.empty() ? nullptr : std::getenv(variable.c_str());
+  if (set != nullptr && set == parts[1]) {
+    from = StrCat(" (environment variable ", variable, ")");
+  }
+  const std::string type = option->get_type_name();
+  const std::string_view expected = type.find("BOOL") == 0 ? "true or false"
+                                    : type.find("UINT") == 0
+                                        ? "a whole number, not negative"
+                                    : type.find("INT") == 0 ? "a whole number"
+                                                            : "a number";
+  return StrCat(parts[0], " ", parts[1], from, ": expected ", expected);
+}
+
+const CLI::App& LastChosen(const CLI::App& app) {
+  const auto chosen = app.get_subcommands();
+  return chosen.empty() ? app : LastChosen(*chosen.front());
+}
+
 // "drover", and the subcommands the user chose.
 std::string ChosenCommand(const CLI::App& app) {
   std::string name = app.get_name();
@@ -110,11 +144,20 @@ std::string ChosenCommand(const CLI::App& app) {
   return name;
 }
 
-bool HasCommand(const CLI::App& app, std::string_view name) {
-  const auto named = [name](const CLI::App* command) {
-    return command->get_name() == name;
-  };
-  return !app.get_subcommands(named).empty();
+// The word that stands where a command should and is none; empty: there is no
+// such word.
+std::string_view UnknownCommand(const CLI::App& app, int argc,
+                                const char* const* argv) {
+  const auto is_command = [](const CLI::App*) { return true; };
+  if (argc < 2 || app.get_subcommands(is_command).empty()) return {};
+  const std::string_view word = argv[1];
+  if (word.starts_with('-')) return {};
+  for (const CLI::App* command : app.get_subcommands(is_command)) {
+    if (command->get_name() == word) {
+      return UnknownCommand(*command, argc - 1, argv + 1);
+    }
+  }
+  return word;
 }
 
 }  // namespace
@@ -144,12 +187,16 @@ std::variant<Command, CommandLineAnswer> ParseCommandLine(
   AddCommand(app, "info", "Describe a server, or a model folder", &AddInfoFlags,
              info);
 
-  if (argc > 1 && argv[1][0] != '-' && !HasCommand(app, argv[1])) {
-    return UsageError(StrCat("there is no command ", Quoted(argv[1])),
-                      "drover");
+  if (const std::string_view word = UnknownCommand(app, argc, argv);
+      !word.empty()) {
+    return UsageError(StrCat("there is no command ", Quoted(word)),
+                      word == argv[1] ? "drover" : StrCat("drover ", argv[1]));
   }
   try {
     app.parse(argc, argv);
+  } catch (const CLI::ConversionError& error) {
+    return UsageError(DescribeConversion(error.what(), LastChosen(app)),
+                      ChosenCommand(app));
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() != 0) {
       return UsageError(error.what(), ChosenCommand(app));

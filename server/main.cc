@@ -1,6 +1,10 @@
 // drover: serves a model, and is a client of what it serves.
 
+#include <google/protobuf/stubs/logging.h>
+#include <spdlog/spdlog.h>
+
 #include <iostream>
+#include <string>
 
 #include "server/client/bench/bench_command.h"
 #include "server/client/generate_command.h"
@@ -33,6 +37,14 @@ struct Runner {
   }
 };
 
+// Protobuf would write to standard error whatever a client sends it.
+void QuietProtobuf() {
+  google::protobuf::SetLogHandler([](google::protobuf::LogLevel, const char*,
+                                     int, const std::string& message) {
+    spdlog::debug("protobuf: {}", message);
+  });
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -42,6 +54,7 @@ int main(int argc, char** argv) {
     std::cerr << answer->err;
     return answer->exit_code;
   }
+  QuietProtobuf();
   const Runner runner{{std::cin, std::cout, std::cerr}};
   return std::visit(runner, std::get<drover::Command>(parsed));
 }

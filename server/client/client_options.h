@@ -8,6 +8,7 @@
 namespace drover {
 
 inline constexpr char kDefaultAddress[] = "127.0.0.1:8033";
+inline constexpr uint32_t kDefaultMaxNewTokens = 256;
 
 // `drover generate`. What is unset is left to the server.
 struct GenerateOptions {
@@ -16,7 +17,8 @@ struct GenerateOptions {
   bool echo = false;                  // the prompt before the output
   bool quiet = false;                 // no statistics
 
-  uint32_t max_new_tokens = 256;
+  // Unset: kDefaultMaxNewTokens, or the server's limit if that is less.
+  std::optional<uint32_t> max_new_tokens;
   uint32_t min_new_tokens = 0;
   uint32_t time_limit_millis = 0;
   std::vector<std::string> stop_sequences;

@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <istream>
 #include <iterator>
+#include <ostream>
 
 #include "base/strings.h"
+#include "model/tokenizer/utf8_assembler.h"
 
 namespace drover {
 namespace {
@@ -49,13 +51,23 @@ std::string DescribeFailure(const grpc::Status& status,
   return line;
 }
 
-std::string TextOrInput(const std::optional<std::string>& text,
-                        std::istream& in) {
-  if (text.has_value()) return *text;
-  std::string input((std::istreambuf_iterator<char>(in)),
-                    std::istreambuf_iterator<char>());
-  if (!input.empty() && input.back() == '\n') input.pop_back();
-  return input;
+absl::StatusOr<std::string> TextOrInput(const std::optional<std::string>& text,
+                                        std::istream& in) {
+  std::string input = text.value_or("");
+  if (!text.has_value()) {
+    input.assign(std::istreambuf_iterator<char>(in),
+                 std::istreambuf_iterator<char>());
+    if (!input.empty() && input.back() == '\n') input.pop_back();
+  }
+  if (IsValidUtf8(input)) return input;
+  return absl::InvalidArgumentError(StrCat(
+      text.has_value() ? "the text" : "standard input", " is not UTF-8"));
+}
+
+int FinishOutput(const char* command, Streams streams) {
+  if (streams.out.flush()) return 0;
+  streams.err << command << ": standard output cannot be written" << std::endl;
+  return 1;
 }
 
 }  // namespace drover

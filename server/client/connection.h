@@ -8,6 +8,8 @@
 #include <optional>
 #include <string>
 
+#include "absl/status/statusor.h"
+
 namespace drover {
 
 // Where a command reads and writes, so that tests can look.
@@ -25,7 +27,12 @@ std::string DescribeFailure(const grpc::Status& status,
                             const std::string& address);
 
 // `text` if there is one, else all of `in` without a final newline.
-std::string TextOrInput(const std::optional<std::string>& text,
-                        std::istream& in);
+// INVALID_ARGUMENT if that is not UTF-8, which no request can carry.
+absl::StatusOr<std::string> TextOrInput(const std::optional<std::string>& text,
+                                        std::istream& in);
+
+// The exit status of a command that has printed what it had to: 0, or 1 and a
+// line on `err` if `out` did not take it.
+int FinishOutput(const char* command, Streams streams);
 
 }  // namespace drover

@@ -2,6 +2,7 @@
 
 #include <grpcpp/client_context.h>
 
+#include <algorithm>
 #include <atomic>
 #include <ostream>
 #include <utility>
@@ -34,7 +35,8 @@ void FillSampling(const GenerateOptions& options,
 
 void FillStopping(const GenerateOptions& options,
                   fmaas::StoppingCriteria& stopping) {
-  stopping.set_max_new_tokens(options.max_new_tokens);
+  stopping.set_max_new_tokens(
+      options.max_new_tokens.value_or(kDefaultMaxNewTokens));
   stopping.set_min_new_tokens(options.min_new_tokens);
   stopping.set_time_limit_millis(options.time_limit_millis);
   for (const std::string& stop : options.stop_sequences) {
@@ -43,6 +45,19 @@ void FillStopping(const GenerateOptions& options,
   if (options.include_stop_sequence) {
     stopping.set_include_stop_sequence(*options.include_stop_sequence);
   }
+}
+
+// A length that nobody asked for is no reason for a refusal.
+grpc::Status LowerToLimit(fmaas::GenerationService::StubInterface& stub,
+                          grpc::ClientContext& context,
+                          fmaas::StoppingCriteria& stopping) {
+  fmaas::ModelInfoResponse limits;
+  const grpc::Status status = stub.ModelInfo(&context, {}, &limits);
+  if (status.ok() && limits.max_new_tokens() > 0) {
+    stopping.set_max_new_tokens(
+        std::min(stopping.max_new_tokens(), limits.max_new_tokens()));
+  }
+  return status;
 }
 
 // What the stream told, for the last line.
@@ -84,6 +99,7 @@ grpc::Status Stream(fmaas::GenerationService::StubInterface& stub,
   fmaas::GenerationResponse response;
   while (reader->Read(&response)) {
     out << response.text() << std::flush;
+    if (!out) context.TryCancel();  // nobody reads this
     if (summary.num_input_tokens == 0) {
       summary.num_input_tokens = response.input_token_count();
     }
@@ -121,26 +137,39 @@ fmaas::SingleGenerationRequest MakeGenerateRequest(
 }
 
 int RunGenerate(const GenerateOptions& options, Streams streams) {
-  const fmaas::SingleGenerationRequest request =
-      MakeGenerateRequest(options, TextOrInput(options.prompt, streams.in));
+  const auto fail = [&](absl::string_view what) {
+    streams.err << "drover generate: " << what << std::endl;
+    return 1;
+  };
+  const absl::StatusOr<std::string> prompt =
+      TextOrInput(options.prompt, streams.in);
+  if (!prompt.ok()) return fail(prompt.status().message());
+  fmaas::SingleGenerationRequest request =
+      MakeGenerateRequest(options, *prompt);
   SignalListener::BlockSignals();
-  grpc::ClientContext context;
+  grpc::ClientContext limits_context, context;
   std::atomic<bool> interrupted{false};
   const SignalListener signals([&](int) {
     interrupted = true;
+    limits_context.TryCancel();
     context.TryCancel();
   });
   const auto stub = fmaas::GenerationService::NewStub(Connect(options.address));
   StreamSummary summary;
-  const grpc::Status status =
-      Stream(*stub, context, request, streams.out, summary);
+  grpc::Status status;
+  if (!options.max_new_tokens.has_value()) {
+    status = LowerToLimit(*stub, limits_context,
+                          *request.mutable_params()->mutable_stopping());
+  }
+  if (status.ok()) {
+    status = Stream(*stub, context, request, streams.out, summary);
+  }
   if (summary.last.generated_token_count() > 0) streams.out << std::endl;
   if (interrupted) return kExitInterrupted;
-  if (!status.ok()) {
-    streams.err << "drover generate: "
-                << DescribeFailure(status, options.address) << std::endl;
-    return 1;
+  if (const int code = FinishOutput("drover generate", streams); code != 0) {
+    return code;
   }
+  if (!status.ok()) return fail(DescribeFailure(status, options.address));
   if (!options.quiet) streams.err << Statistics(summary) << std::endl;
   return 0;
 }

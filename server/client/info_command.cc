@@ -46,9 +46,8 @@ int DescribeServer(const std::string& address, Streams streams) {
                                         info.model_kind()))
               << Fact("max sequence length",
                       absl::StrCat(info.max_sequence_length(), " tokens"))
-              << Fact("max new tokens", absl::StrCat(info.max_new_tokens()))
-              << std::flush;
-  return 0;
+              << Fact("max new tokens", absl::StrCat(info.max_new_tokens()));
+  return FinishOutput("drover info", streams);
 }
 
 }  // namespace
@@ -85,8 +84,8 @@ int RunInfo(const InfoOptions& options, Streams streams) {
     streams.err << "drover info: " << config.status().message() << std::endl;
     return 1;
   }
-  streams.out << DescribeModel(*config) << std::flush;
-  return 0;
+  streams.out << DescribeModel(*config);
+  return FinishOutput("drover info", streams);
 }
 
 }  // namespace drover

@@ -17,15 +17,20 @@ void Print(const fmaas::TokenizeResponse& response, Streams streams) {
     }
     streams.out << response.tokens(i) << '\n';
   }
-  streams.out << std::flush;
   streams.err << "[" << response.token_count() << " tokens]" << std::endl;
 }
 
 }  // namespace
 
 int RunTokenize(const TokenizeOptions& options, Streams streams) {
+  const absl::StatusOr<std::string> text =
+      TextOrInput(options.text, streams.in);
+  if (!text.ok()) {
+    streams.err << "drover tokenize: " << text.status().message() << std::endl;
+    return 1;
+  }
   fmaas::BatchedTokenizeRequest request;
-  request.add_requests()->set_text(TextOrInput(options.text, streams.in));
+  request.add_requests()->set_text(*text);
   request.set_return_tokens(true);
   request.set_return_offsets(true);
   const auto stub = fmaas::GenerationService::NewStub(Connect(options.address));
@@ -40,7 +45,7 @@ int RunTokenize(const TokenizeOptions& options, Streams streams) {
   for (const fmaas::TokenizeResponse& one : response.responses()) {
     Print(one, streams);
   }
-  return 0;
+  return FinishOutput("drover tokenize", streams);
 }
 
 }  // namespace drover

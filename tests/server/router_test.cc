@@ -29,9 +29,11 @@ constexpr int32_t kVocabSize = 1000;
 // A router on a port of its own over an executor without a model.
 class RouterTest : public ::testing::Test {
  protected:
-  void StartRouter(testing::FakeExecutor::Options executor = {}) {
+  void StartRouter(testing::FakeExecutor::Options executor = {},
+                   const ServiceOptions& service = {}) {
     executor_ = std::make_unique<testing::FakeExecutor>(executor);
     Router::Options options;
+    options.service = service;
     options.service.max_sequence_length = executor.info.max_sequence_length;
     options.scheduler.max_queue_len = 8;
     options.front = {.host = "127.0.0.1", .port = 0};
@@ -214,6 +216,42 @@ TEST_F(RouterTest, ARefusedRequestIsOneLineAndStatusOne) {
                            ": bad request: top_p must be > 0.0 and <= 1.0\n");
 }
 
+TEST_F(RouterTest, ALengthNobodyAskedForIsLoweredToTheServersLimit) {
+  StartRouter({}, {.max_new_tokens = 3});
+  for (const auto& [asked, code, said] :
+       {std::tuple(std::optional<uint32_t>(), 0, "3 out"),
+        std::tuple(std::optional<uint32_t>(4), 1,
+                   "max_new_tokens must be <= 3")}) {
+    std::istringstream in;
+    std::ostringstream out, err;
+    GenerateOptions options;
+    options.address = address_;
+    options.prompt = "one";
+    options.max_new_tokens = asked;
+    EXPECT_EQ(RunGenerate(options, {in, out, err}), code);
+    EXPECT_THAT(err.str(), HasSubstr(said));
+  }
+}
+
+TEST_F(RouterTest, OutputThatNobodyTakesIsStatusOne) {
+  StartRouter();
+  std::istringstream in;
+  std::ostringstream out, err;
+  out.setstate(std::ios::badbit);
+  GenerateOptions options;
+  options.address = address_;
+  options.prompt = "one";
+  EXPECT_EQ(RunGenerate(options, {in, out, err}), 1);
+  EXPECT_EQ(RunTokenize({.address = address_, .text = "one"}, {in, out, err}),
+            1);
+  EXPECT_EQ(RunInfo({.address = address_}, {in, out, err}), 1);
+  EXPECT_THAT(err.str(),
+              AllOf(HasSubstr("drover generate: standard output cannot be "
+                              "written\n"),
+                    HasSubstr("drover tokenize: standard output"),
+                    HasSubstr("drover info: standard output")));
+}
+
 TEST_F(RouterTest, TokenizeShowsPiecesWithTheirBytes) {
   StartRouter();
   std::istringstream in;
@@ -242,6 +280,27 @@ TEST(ClientTest, NoServerIsOneLineThatNamesTheAddress) {
   const std::string said = err.str();
   EXPECT_THAT(said, StartsWith("drover info: 127.0.0.1:1: not available"));
   EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 1);
+}
+
+TEST(ClientTest, TextThatIsNotUtf8IsRefusedHere) {
+  for (const std::optional<std::string>& text :
+       {std::optional<std::string>("\xff"), std::optional<std::string>()}) {
+    std::istringstream in("\xff\xfe\n");
+    std::ostringstream out, err;
+    GenerateOptions options;
+    options.address = "127.0.0.1:1";
+    options.prompt = text;
+    const std::string what = text ? "the text" : "standard input";
+    EXPECT_EQ(RunGenerate(options, {in, out, err}), 1);
+    EXPECT_EQ(err.str(), "drover generate: " + what + " is not UTF-8\n");
+
+    in.str("\xff\xfe\n");
+    err.str("");
+    EXPECT_EQ(
+        RunTokenize({.address = "127.0.0.1:1", .text = text}, {in, out, err}),
+        1);
+    EXPECT_EQ(err.str(), "drover tokenize: " + what + " is not UTF-8\n");
+  }
 }
 
 TEST(ClientTest, InfoDescribesAModelFolder) {

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <fstream>
 #include <iterator>
 #include <ostream>
@@ -31,7 +30,6 @@ using Stub = fmaas::GenerationService::StubInterface;
 
 constexpr int kExitInterrupted = 130;  // 128 + SIGINT
 constexpr int64_t kMaxPromptFileBytes = int64_t{1} << 30;
-constexpr std::chrono::seconds kModelInfoTimeout(10);
 
 // Lengths that the server would refuse request by request are refused here.
 absl::Status CheckLimits(const BenchOptions& options,
@@ -54,9 +52,9 @@ absl::Status CheckLimits(const BenchOptions& options,
   return absl::OkStatus();
 }
 
-absl::Status CheckServer(const BenchOptions& options, Stub& stub) {
-  grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + kModelInfoTimeout);
+absl::Status CheckServer(const BenchOptions& options, Stub& stub,
+                         grpc::ClientContext& context) {
+  context.set_deadline(absl::ToChronoTime(absl::Now() + options.patience));
   fmaas::ModelInfoResponse limits;
   const grpc::Status status = stub.ModelInfo(&context, {}, &limits);
   if (!status.ok()) {
@@ -107,10 +105,9 @@ absl::Status WarmUp(const BenchOptions& options,
 }
 
 // Measures, after the warm-up.
-absl::StatusOr<bench::Report> Measure(const BenchOptions& options, Stub& stub,
+absl::StatusOr<bench::Report> Measure(const BenchOptions& options,
                                       bench::LoadGenerator& generator,
                                       std::ostream& progress) {
-  DROVER_RETURN_IF_ERROR(CheckServer(options, stub));
   DROVER_ASSIGN_OR_RETURN(std::vector<BenchRequest> requests,
                           MakeRequests(options));
   const auto measured = requests.begin() + options.warmup;
@@ -143,16 +140,20 @@ int RunBench(const BenchOptions& options, Streams streams) {
   SignalListener::BlockSignals();
   const auto stub = fmaas::GenerationService::NewStub(Connect(options.address));
   bench::LoadGenerator generator(*stub, Clock::Monotonic());
+  grpc::ClientContext limits_context;
   std::atomic<bool> interrupted{false};
   const SignalListener signals([&](int) {
     interrupted = true;
+    limits_context.TryCancel();
     generator.Cancel();
   });
+  const absl::Status checked = CheckServer(options, *stub, limits_context);
   const absl::StatusOr<bench::Report> report =
-      Measure(options, *stub, generator, streams.err);
+      checked.ok() ? Measure(options, generator, streams.err) : checked;
   if (interrupted) return kExitInterrupted;
   if (!report.ok()) return fail(report.status().message());
-  streams.out << bench::FormatTable(options, *report) << std::flush;
+  streams.out << bench::FormatTable(options, *report);
+  if (FinishOutput("drover bench", streams) != 0) return 1;
   if (json.is_open() &&
       !(json << bench::FormatJson(options, *report) << std::flush)) {
     return fail(StrCat("cannot write ", options.json_file));

@@ -2,8 +2,10 @@
 
 #include <CLI/CLI.hpp>
 #include <memory>
+#include <string>
 
 #include "absl/status/statusor.h"
+#include "server/client/flag_checks.h"
 
 namespace drover {
 namespace {
@@ -43,6 +45,7 @@ void AddSharedFlags(CLI::App& app, BenchOptions& options) {
             "Output tokens, exactly; A:B draws from that range");
   app.add_option("--seed", options.seed,
                  "For the same prompts, lengths and arrivals again")
+      ->check(CheckSeed)
       ->capture_default_str();
   app.add_option_function<std::string>(
          "--goodput",
@@ -76,6 +79,7 @@ void AddThroughputFlags(CLI::App& app, BenchOptions& options,
 CLI::App* AddMode(CLI::App& bench, const char* help, BenchOptions& chosen,
                   const std::shared_ptr<BenchOptions>& own) {
   CLI::App* app = bench.add_subcommand(own->name, help);
+  app->set_version_flag("--version", std::string("drover ") + DROVER_VERSION);
   AddSharedFlags(*app, *own);
   app->final_callback([own, &chosen] { chosen = *own; });
   return app;

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "absl/time/time.h"
 #include "server/client/bench/goodput_limits.h"
 #include "server/client/bench/length_range.h"
 #include "server/client/client_options.h"
@@ -31,6 +32,8 @@ struct BenchOptions {
 
   std::optional<bench::GoodputLimits> goodput;
   std::string json_file;  // empty: none
+  // For the server to tell its limits, before anything else.
+  absl::Duration patience = absl::Seconds(10);
 
   static BenchOptions Latency();
   static BenchOptions Throughput();

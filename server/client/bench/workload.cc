@@ -6,6 +6,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_split.h"
 #include "base/strings.h"
+#include "model/tokenizer/utf8_assembler.h"
 
 namespace drover::bench {
 namespace {
@@ -55,6 +56,11 @@ absl::StatusOr<std::vector<BenchRequest>> MakeRequestsFromLines(
       absl::StrSplit(ToAbsl(text), absl::ByAnyChar("\r\n"), absl::SkipEmpty());
   if (lines.empty()) {
     return absl::InvalidArgumentError("there is no prompt in it");
+  }
+  for (size_t i = 0; i < lines.size(); ++i) {
+    if (IsValidUtf8(lines[i])) continue;
+    return absl::InvalidArgumentError(
+        StrCat("prompt ", i + 1, " of ", lines.size(), " is not UTF-8"));
   }
   SeededRandom lengths(shape.seed, Purpose::kLengths);
   std::vector<BenchRequest> requests;

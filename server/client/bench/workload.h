@@ -33,7 +33,7 @@ std::vector<BenchRequest> MakeRandomRequests(const RequestShape& shape);
 
 // The lines of `text` that are not empty, in turn, again from the first after
 // the last. `shape.input_len` is not read. The error says that there is no
-// line.
+// line, or which one is not UTF-8.
 absl::StatusOr<std::vector<BenchRequest>> MakeRequestsFromLines(
     std::string_view text, const RequestShape& shape);
 

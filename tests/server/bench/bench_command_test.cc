@@ -2,11 +2,19 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <string>
+#include <thread>
 
+#include "base/check.h"
+#include "server/signal_listener.h"
 #include "tests/server/bench/scripted_server.h"
 #include "tests/testing/temp_dir.h"
 
@@ -16,6 +24,13 @@ namespace {
 using bench::ScriptedServer;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
+
+// Before main, so that no thread of gRPC's, which earlier tests start, takes a
+// signal that is meant for the command.
+[[maybe_unused]] const bool kSignalsAreBlocked = [] {
+  SignalListener::BlockSignals();
+  return true;
+}();
 
 // What `drover bench` printed and returned.
 struct Outcome {
@@ -125,6 +140,48 @@ TEST(BenchCommand, NoticesBeforeTheRunThatTheReportCannotBeWritten) {
   EXPECT_EQ(outcome.exit_status, 1);
   EXPECT_THAT(outcome.err, HasSubstr("cannot write /nonexistent/report.json"));
   EXPECT_THAT(server.requests(), SizeIs(0));
+}
+
+// A port on which somebody listens and nobody answers.
+class SilentServer {
+ public:
+  SilentServer() : listener_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    address_.sin_family = AF_INET;
+    address_.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof(address_);
+    auto* const generic = reinterpret_cast<sockaddr*>(&address_);
+    DROVER_CHECK(bind(listener_, generic, size) == 0 &&
+                 listen(listener_, /*backlog=*/1) == 0 &&
+                 getsockname(listener_, generic, &size) == 0);
+  }
+  ~SilentServer() {
+    close(client_);
+    close(listener_);
+  }
+
+  std::string address() const {
+    return "127.0.0.1:" + std::to_string(ntohs(address_.sin_port));
+  }
+  void AwaitClient() { client_ = accept(listener_, nullptr, nullptr); }
+
+ private:
+  const int listener_;
+  int client_ = -1;
+  sockaddr_in address_ = {};
+};
+
+TEST(BenchCommand, CtrlCEndsItBeforeTheServerHasAnswered) {
+  SilentServer server;
+  BenchOptions options = Options(server.address());
+  options.patience = absl::InfiniteDuration();
+  std::thread interrupt([&server] {
+    server.AwaitClient();
+    kill(getpid(), SIGINT);
+  });
+  const Outcome outcome = RunWith(options);
+  interrupt.join();
+  EXPECT_EQ(outcome.exit_status, 130);
+  EXPECT_EQ(outcome.out, "");
 }
 
 }  // namespace

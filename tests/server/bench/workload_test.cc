@@ -61,6 +61,12 @@ TEST(Workload, RefusesAFileWithoutALine) {
       StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no prompt")));
 }
 
+TEST(MakeRequestsFromLines, NamesThePromptThatIsNotUtf8) {
+  EXPECT_THAT(MakeRequestsFromLines("one\n\n\xff\xfe\n", kShape),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("prompt 2 of 2 is not UTF-8")));
+}
+
 TEST(PoissonArrivals, BeginAtOnceAndKeepTheRate) {
   const auto arrivals = PoissonArrivals(/*rate=*/100, 20'000, /*seed=*/1);
   ASSERT_EQ(arrivals.size(), 20'000u);
