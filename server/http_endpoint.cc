@@ -100,6 +100,13 @@ absl::StatusOr<std::unique_ptr<HttpEndpoint>> HttpEndpoint::Start(
 
 absl::Status HttpEndpoint::Listen(const Options& options) {
   const std::string address = JoinHostPort(options.host, options.port);
+  const bool is_ipv6 = options.host.find(':') != std::string::npos;
+  if (is_ipv6 && mg_check_feature(MG_FEATURES_IPV6) == 0) {
+    return absl::InvalidArgumentError(
+        StrCat("--host ", options.host,
+               ": the HTTP library here (civetweb) was built without IPv6; "
+               "expected an IPv4 address"));
+  }
   const char* settings[] = {
       "listening_ports",    address.c_str(),       "num_threads", kNumThreads,
       "request_timeout_ms", kRequestTimeoutMillis, nullptr};

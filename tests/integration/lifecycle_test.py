@@ -1,9 +1,11 @@
 """Start, health, metrics, overload, death and drain of the real processes."""
 
+import json
 import os
 import re
 import signal
 import subprocess
+import tempfile
 import time
 import unittest
 
@@ -26,6 +28,13 @@ def is_running(pid):
     except (FileNotFoundError, ProcessLookupError):
         return False
     return stat.rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def await_end(test, pid):
+    deadline = time.monotonic() + 30
+    while is_running(pid):
+        test.assertLess(time.monotonic(), deadline,
+                        "the shard outlived its router")
 
 
 class LifecycleTest(unittest.TestCase):
@@ -61,6 +70,23 @@ class LifecycleTest(unittest.TestCase):
             self.assertEqual(server.stop(), 0)
             self.assertNotIn("dragon", server.log())
             self.assertIn("MAX_TOKENS", server.log())
+
+    def test_what_a_client_sends_cannot_break_a_json_log(self):
+        with Server("--log-format", "json") as server:
+            call = server.channel.unary_unary(
+                "/fmaas.GenerationService/Generate")
+            for sent in (b"\x1a\x03\x12\x01\xff", b"\xff\xff\xff"):
+                with self.assertRaises(grpc.RpcError):
+                    call(sent)
+            server.generate("Once",
+                            stopping={"max_new_tokens": 1})
+            self.assertEqual(server.stop(), 0)
+            messages = [
+                json.loads(line)["message"]
+                for line in server.log().splitlines()
+            ]
+            self.assertIn("ready", messages)
+            self.assertIn("request finished", messages)
 
     def test_overload_is_refused_while_the_rest_answers(self):
         with Server("--max-concurrent-requests", "1") as server:
@@ -101,10 +127,41 @@ class LifecycleTest(unittest.TestCase):
         with Server() as server:
             shard = server.shard_pid()
             server.stop(signal.SIGKILL)
-            deadline = time.monotonic() + 30
-            while is_running(shard):
-                self.assertLess(time.monotonic(), deadline,
-                                "the shard outlived its router")
+            await_end(self, shard)
+
+    def test_ctrl_c_while_loading_leaves_nothing_behind(self):
+        with tempfile.TemporaryDirectory() as folder:
+            fifo = os.path.join(folder, "fifo")
+            os.mkfifo(fifo)
+            shard = os.path.join(folder, "shard")
+            with open(shard, "w") as script:
+                script.write(f"#!/bin/sh\necho $$ >{fifo}\nexec sleep 1000\n")
+            os.chmod(shard, 0o700)
+            server = subprocess.Popen([
+                str(BIN / "drover"), "serve", "--model", str(MODEL), "--host",
+                "127.0.0.1", "--grpc-port", "0", "--port", "0",
+                "--shard-binary", shard
+            ], stderr=subprocess.DEVNULL)
+            pid = int(open(fifo).read())
+            server.send_signal(signal.SIGINT)
+            self.assertEqual(server.wait(timeout=60), 0)
+            await_end(self, pid)
+
+    def test_ctrl_c_ends_the_clients_and_the_idle_server(self):
+        with Server() as server:
+            address = f"127.0.0.1:{server.ports['grpc_port']}"
+            for arguments in (["generate", "--max-new-tokens", "1000",
+                               "--min-new-tokens", "1000", "Once"],
+                              ["bench", "latency", "--num-requests", "100000"]):
+                with self.subTest(arguments[0]):
+                    client = subprocess.Popen(
+                        [str(BIN / "drover"), *arguments, "--address", address],
+                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                    client.stdout.read(8)  # it has begun
+                    client.send_signal(signal.SIGINT)
+                    client.communicate(timeout=60)
+                    self.assertEqual(client.returncode, 130)
+            self.assertEqual(server.stop(signal.SIGINT), 0)
 
     def test_sigterm_when_idle_exits_zero_soon(self):
         with Server() as server:
@@ -136,6 +193,10 @@ class LifecycleTest(unittest.TestCase):
                 (["--model", str(MODEL), "--grpc-port", "0",
                   "--shard-binary", "/no/such/shard"], "/no/such/shard"),
                 (["--model", str(MODEL), "--grpc-port", "0",
+                  "--shard-binary", "/"], "cannot execute /: Permission"),
+                (["--model", str(MODEL), "--grpc-port", "0",
+                  "--shard-binary", "/bin/true"], "exited with status 0"),
+                (["--model", str(MODEL), "--grpc-port", "0",
                   "--kv-cache-bytes", "1"], "kv"),
                 (["--model", str(MODEL), "--dtype", "int3"], "int3"),
                 (["--modle", str(MODEL)], "--modle"),
@@ -148,6 +209,56 @@ class LifecycleTest(unittest.TestCase):
                     said = (ended.stdout + ended.stderr).strip()
                     self.assertIn(word, said)
                     self.assertEqual(len(said.splitlines()), 1, said)
+
+    def test_what_a_client_got_wrong_is_one_line_and_a_status(self):
+        with Server() as server:
+            address = f"127.0.0.1:{server.ports['grpc_port']}"
+            rows = [
+                (["generate", b"\xff"], "the text is not UTF-8"),
+                (["tokenize", b"\xff"], "the text is not UTF-8"),
+                (["generate", "--seed", "-1", "Once"], "--seed"),
+                (["generate", "--max-new-tokens", "1025", "Once"],
+                 "max_new_tokens must be <= 1024"),
+                (["bench", "latency", "--output-len", "1025"],
+                 "the server's limit is 1024"),
+            ]
+            for arguments, text in rows:
+                with self.subTest(text):
+                    ended = run(*arguments, "--address", address)
+                    self.assertNotEqual(ended.returncode, 0)
+                    self.assertEqual(ended.stdout, "")
+                    self.assertIn(text, ended.stderr)
+                    self.assertEqual(len(ended.stderr.splitlines()), 1)
+
+    def test_bench_agrees_with_the_servers_own_counts(self):
+        with Server() as server, tempfile.TemporaryDirectory() as folder:
+            report = os.path.join(folder, "report.json")
+            ended = run("bench", "throughput", "--address",
+                        f"127.0.0.1:{server.ports['grpc_port']}", "--warmup",
+                        "0", "--num-requests", "12", "--streams", "4",
+                        "--input-len", "1:40", "--output-len", "1:20",
+                        "--goodput", "e2e:1h", "--json", report)
+            self.assertEqual(ended.returncode, 0, ended.stderr)
+            with open(report) as file:
+                said = json.load(file)
+            metrics = server.http("/metrics")[1]
+
+            def value(name):
+                return float(
+                    re.search(rf"^{name} (\S+)$", metrics, re.M).group(1))
+
+            self.assertEqual(said["completed"], 12)
+            self.assertEqual(said["good_requests"], 12)
+            self.assertEqual(said["merged_messages"], 0)
+            self.assertEqual(said["input_tokens"],
+                             value("tgi_request_input_length_sum"))
+            self.assertEqual(said["output_tokens"],
+                             value("tgi_request_generated_tokens_sum"))
+            self.assertEqual(said["ttft_ms"]["count"],
+                             value("tgi_time_to_first_token_duration_count"))
+            self.assertEqual(said["itl_ms"]["count"],
+                             value("tgi_inter_token_duration_count"))
+            self.assertIn(f"{said['output_tokens']} tokens", ended.stdout)
 
     def test_the_client_streams_a_story(self):
         with Server() as server:

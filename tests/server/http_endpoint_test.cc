@@ -93,6 +93,16 @@ TEST_F(HttpEndpointTest, ThePortIsFreeAfterTheEnd) {
   EXPECT_THAT(CheckCanListen("--port", kLocalhost, port), IsOk());
 }
 
+TEST_F(HttpEndpointTest, AnIpv6AddressIsServedOrRefusedByName) {
+  if (!CheckCanListen("--port", "::1", 0).ok()) GTEST_SKIP() << "no IPv6";
+  const auto on_ipv6 = HttpEndpoint::Start({.host = "::1", .port = 0}, health_,
+                                           [] { return ""; });
+  if (on_ipv6.ok()) return;
+  EXPECT_THAT(on_ipv6.status(),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("--host ::1: the HTTP library here")));
+}
+
 TEST(ListenAddressTest, AnAddressOfAnotherMachineIsRefused) {
   // TEST-NET-1: nobody's.
   const absl::Status status = CheckCanListen("--grpc-port", "192.0.2.1", 0);
