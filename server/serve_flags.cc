@@ -104,7 +104,8 @@ void AddLimitFlags(CLI::App& app, ServeOptions& options) {
             "Tokens in one step: more gives throughput, fewer gives evenness");
   group.AddSize("--kv-cache-bytes", options.kv_cache_bytes,
                 "Memory for keys and values, as in 2GiB; 0: a quarter of what "
-                "the process may use");
+                "the process may use. Never more than --max-batch-size "
+                "sequences need");
   group.AddSize("--max-pending-stream-bytes", options.max_pending_stream_bytes,
                 "Text that may wait for one slow client");
   group.AddSize("--max-message-bytes", options.max_message_bytes,
