@@ -1,6 +1,7 @@
 """The public API against the real binaries and the demo model."""
 
 import concurrent.futures
+import itertools
 import json
 import math
 import unittest
@@ -193,6 +194,93 @@ class ApiTest(unittest.TestCase):
             self.assertEqual(raised.exception.code(),
                              grpc.StatusCode.INVALID_ARGUMENT)
             self.assertEqual(raised.exception.details(), text)
+
+    def test_of_several_faults_the_first_in_tgis_order_is_told(self):
+        """Faults are added from the last rule to the first; each new one wins."""
+        faults = [
+            ("must request input and/or generated tokens to request extra "
+             "token detail", "response", {"token_ranks": True}),
+            ("can specify at most 6 non-empty stop sequences, each not more "
+             "than 240 UTF8 bytes", "stopping",
+             {"stop_sequences": ["a"] * 7}),
+            ("length_penalty must be >= 1.0 and <= 10.0", "decoding",
+             {"length_penalty": {"decay_factor": 0.5}}),
+            ("repetition_penalty must be > 0.0", "decoding",
+             {"repetition_penalty": -1}),
+            ("min_new_tokens must be <= max_new_tokens", "stopping",
+             {"min_new_tokens": 9000}),
+            ("max_new_tokens must be <= 1024", "stopping",
+             {"max_new_tokens": 8000}),
+            ("top_k must be strictly positive", "sampling", {"top_k": 2**31}),
+            ("typical_p must be <= 1.0", "sampling", {"typical_p": 2}),
+            ("top_p must be > 0.0 and <= 1.0", "sampling", {"top_p": -1}),
+            ("temperature must be >= 0.05", "sampling", {"temperature": 0.04}),
+        ]
+        params = {"method": "SAMPLE"}
+        for text, group, fields in faults:
+            params.setdefault(group, {}).update(fields)
+            with self.subTest(text):
+                with self.assertRaises(grpc.RpcError) as unary:
+                    self.server.generate("Once", **params)
+                with self.assertRaises(grpc.RpcError) as stream:
+                    list(self.server.stream("Once", **params))
+                self.assertEqual(unary.exception.details(), text)
+                self.assertEqual(stream.exception.details(), text)
+
+    def test_what_the_server_has_not_is_refused_not_ignored(self):
+        text = pb.GenerationRequest(text="Once")
+        rows = [
+            ({"prefix_id": "tuned"}, "can't retrieve prompt prefix with id "
+             "'tuned': prefix id \"tuned\" not found"),
+            ({"adapter_id": "lora"},
+             "adapter_id supplied but no adapter store was configured"),
+        ]
+        for fields, details in rows:
+            calls = [
+                lambda: self.server.stub.Generate(
+                    pb.BatchedGenerationRequest(requests=[text], **fields)),
+                lambda: list(self.server.stub.GenerateStream(
+                    pb.SingleGenerationRequest(request=text, **fields))),
+                lambda: self.server.stub.Tokenize(
+                    pb.BatchedTokenizeRequest(
+                        requests=[pb.TokenizeRequest(text="Once")], **fields)),
+            ]
+            for call in calls:
+                with self.assertRaises(grpc.RpcError) as raised:
+                    call()
+                self.assertEqual(raised.exception.code(),
+                                 grpc.StatusCode.INVALID_ARGUMENT)
+                self.assertEqual(raised.exception.details(), details)
+
+    def test_the_order_of_a_streams_messages(self):
+        """Section 5's table, for every combination of what may be asked for."""
+        for asked in itertools.product((False, True), repeat=3):
+            echo, input_tokens, generated_tokens = asked
+            with self.subTest(asked):
+                messages = list(
+                    self.server.stream("The very é",
+                                       method="SAMPLE",
+                                       sampling={"seed": 99},
+                                       stopping={"max_new_tokens": 3},
+                                       response={
+                                           "input_text": echo,
+                                           "input_tokens": input_tokens,
+                                           "generated_tokens":
+                                               generated_tokens
+                                       }))
+                fields = [{f.name for f, _ in m.ListFields()} for m in messages]
+                want = [{"input_token_count", "seed"} |
+                        ({"text"} if echo else set())]
+                if input_tokens:
+                    want.append({"input_tokens", "input_token_count"})
+                token = {"generated_token_count", "text"} | (
+                    {"tokens"} if generated_tokens else set())
+                # Without token records, what waits for the writer is merged.
+                num_tokens = 3 if generated_tokens else len(fields) - len(want)
+                self.assertIn(num_tokens, (1, 2, 3))
+                want += [token] * (num_tokens - 1)
+                want += [token | {"stop_reason", "seed"}]
+                self.assertEqual(fields, want)
 
     def test_a_prompt_that_does_not_fit_names_the_limit(self):
         with self.assertRaises(grpc.RpcError) as raised:

@@ -39,7 +39,26 @@ def await_end(test, pid):
 
 class LifecycleTest(unittest.TestCase):
 
-    def test_health_metrics_and_reflection_are_there(self):
+    def test_grpc_health_and_reflection_answer(self):
+        """In bytes, since Debian has no stubs of these services."""
+        serving = b"\x08\x01"
+        with Server() as server:
+            check = server.channel.unary_unary("/grpc.health.v1.Health/Check")
+            self.assertEqual(check(b""), serving)
+            self.assertEqual(check(b"\x0a\x17fmaas.GenerationService"), serving)
+            watch = server.channel.unary_stream("/grpc.health.v1.Health/Watch")
+            changes = watch(b"")
+            self.assertEqual(next(changes), serving)
+            reflect = server.channel.stream_stream(
+                "/grpc.reflection.v1alpha.ServerReflection/"
+                "ServerReflectionInfo")
+            (answer,) = reflect(iter([b"\x1a\x10generation.proto"]))
+            self.assertIn(b"BatchedGenerationRequest", answer)
+            server.process.send_signal(signal.SIGTERM)
+            self.assertEqual(next(changes), b"\x08\x02")  # NOT_SERVING
+            self.assertEqual(server.process.wait(timeout=60), 0)
+
+    def test_health_and_metrics_are_there(self):
         with Server() as server:
             for path in ("/health", "/health/live", "/health/ready"):
                 self.assertEqual(server.http(path)[0], 200, path)
