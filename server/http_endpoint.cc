@@ -14,8 +14,9 @@ namespace drover {
 namespace {
 
 // Threads that answer; each holds one connection. Probes and a scraper or two.
-constexpr char kNumThreads[] = "4";
-constexpr char kRequestTimeoutMillis[] = "10000";
+// A connection that says nothing holds a thread until its time is over. With
+// few of them, a port scan would make the probes fail.
+constexpr char kNumThreads[] = "32";
 
 std::string_view ReasonPhrase(int status) {
   switch (status) {
@@ -107,9 +108,11 @@ absl::Status HttpEndpoint::Listen(const Options& options) {
                ": the HTTP library here (civetweb) was built without IPv6; "
                "expected an IPv4 address"));
   }
+  const std::string timeout =
+      StrCat(absl::ToInt64Milliseconds(options.request_timeout));
   const char* settings[] = {
-      "listening_ports",    address.c_str(),       "num_threads", kNumThreads,
-      "request_timeout_ms", kRequestTimeoutMillis, nullptr};
+      "listening_ports",    address.c_str(), "num_threads", kNumThreads,
+      "request_timeout_ms", timeout.c_str(), nullptr};
   mg_callbacks callbacks = {};
   callbacks.begin_request = OnRequest;
   callbacks.log_message = OnLogMessage;

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "server/health.h"
 
 // civetweb's server; its header stays in http_endpoint.cc.
@@ -36,6 +37,8 @@ class HttpEndpoint {
   struct Options {
     std::string host = "0.0.0.0";
     int32_t port = 3000;  // 0: any free one
+    // For a connection to say what it wants; it has a thread until then.
+    absl::Duration request_timeout = absl::Seconds(1);
   };
   using RenderMetrics = std::function<std::string()>;
 

@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -53,6 +54,18 @@ TEST_F(HttpEndpointTest, TheProbesFollowTheHealth) {
   EXPECT_THAT(Get("/health/ready"), EndsWith("{\"error\":\"draining\"}"));
   health_.MarkFailed();
   EXPECT_THAT(Get("/health/live"), StartsWith("HTTP/1.1 503 "));
+}
+
+TEST_F(HttpEndpointTest, ConnectionsThatSayNothingDoNotHoldUpAProbe) {
+  auto patient = HttpEndpoint::Start(
+      {.host = kLocalhost, .port = 0, .request_timeout = absl::Hours(1)},
+      health_, [] { return ""; });
+  ASSERT_THAT(patient, IsOk());
+  const int32_t port = (*patient)->port();
+  std::vector<testing::IdleConnection> idle;
+  for (int i = 0; i < 20; ++i) idle.emplace_back(port);
+  EXPECT_THAT(HttpExchange(port, "GET", "/health/live"),
+              StartsWith("HTTP/1.1 200 "));
 }
 
 TEST_F(HttpEndpointTest, MetricsAreText) {

@@ -25,12 +25,15 @@ using bench::ScriptedServer;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
-// Before main, so that no thread of gRPC's, which earlier tests start, takes a
-// signal that is meant for the command.
-[[maybe_unused]] const bool kSignalsAreBlocked = [] {
-  SignalListener::BlockSignals();
-  return true;
-}();
+// Before any test has started a thread: a signal is delivered to whichever
+// thread does not block it.
+class SignalsBlocked : public ::testing::Environment {
+ public:
+  void SetUp() override { SignalListener::BlockSignals(); }
+};
+
+const ::testing::Environment* const kSignalsBlocked =
+    ::testing::AddGlobalTestEnvironment(new SignalsBlocked);
 
 // What `drover bench` printed and returned.
 struct Outcome {
