@@ -9,7 +9,7 @@ source "$(dirname "$0")/../scripts/lib.sh" || exit 1
 source "$DROVER_ROOT/scripts/serving.sh"
 cd "$DROVER_ROOT"
 
-readonly PROMPT_TOKENS=512 OUTPUT_TOKENS=64 BATCHES=(1 4 16)
+readonly PROMPT_TOKENS=512 OUTPUT_TOKENS=64 BATCHES=(1 4 16) ROUNDS=3
 readonly BIN=build/release/bin PEER=build/peers
 report="$(mktemp -d)"
 trap 'stop_server; rm -rf "$report"' EXIT
@@ -26,7 +26,7 @@ bench() {
 figure() {
   python3 -c "import json
 r = json.load(open('$report/$1.json'))
-print(f'{$2:.1f}')"
+print(format($2, '.1f'))"
 }
 
 # measure SERVE_OPTION ...: a row for each figure.
@@ -52,8 +52,16 @@ first_token() {
   start_server "$BIN" --model models/fables-7m >/dev/null
   "$BIN/drover" generate --address "127.0.0.1:$grpc_port" --quiet \
     --max-new-tokens 1 "Once upon a time" >/dev/null
-  python3 -c "print(f'{$EPOCHREALTIME - $begin:.2f} s')"
+  python3 -c "print(format($EPOCHREALTIME - $begin, '.2f'), 's')"
   stop_server >/dev/null
+}
+
+measure_peer() {
+  "$PEER/bin/llama-bench" -m "$PEER/llama-1.1b-bf16.gguf" -t "$(nproc)" \
+    -p "$PROMPT_TOKENS" -n "$OUTPUT_TOKENS" -r 3 2>/dev/null | grep -E 'pp|tg'
+  "$PEER/bin/llama-batched-bench" -m "$PEER/llama-1.1b-bf16.gguf" \
+    -t "$(nproc)" -c 2048 -npp 16 -ntg "$OUTPUT_TOKENS" -npl 1,4,16 \
+    2>/dev/null | grep '^| '
 }
 
 stage "building" configure_and_build release drover drover-shard
@@ -63,7 +71,6 @@ bench/peers/llama_cpp.sh "$PEER"
 
 lscpu | grep -E '^(Model name|CPU\(s\)|L3)|Flags' |
   sed -E 's/^Flags.*(avx512_bf16).*/Flags: … \1 …/'
-build/dev/bin/kernels_bench --benchmark_filter=BM_ReadBandwidth 2>/dev/null
 build/dev/bin/scheduler_bench --benchmark_filter=256 2>/dev/null
 echo "start of the process to the demo model's first token, three times:"
 first_token
@@ -71,11 +78,12 @@ first_token
 first_token
 say "fables-7m"
 measure --model models/fables-7m
-say "llama-1.1b, random bfloat16 weights"
-measure --load-format dummy --model-config llama-1.1b
-say "llama.cpp, llama-1.1b, bfloat16"
-"$PEER/bin/llama-bench" -m "$PEER/llama-1.1b-bf16.gguf" -t "$(nproc)" \
-  -p "$PROMPT_TOKENS" -n "$OUTPUT_TOKENS" -r 3 2>/dev/null
-"$PEER/bin/llama-batched-bench" -m "$PEER/llama-1.1b-bf16.gguf" \
-  -t "$(nproc)" -c 2048 -npp 16 -ntg "$OUTPUT_TOKENS" -npl 1,4,16 2>/dev/null |
-  grep '^|'
+# In turn, since a shared machine's memory is faster at one time than another.
+for ((round = 1; round <= ROUNDS; ++round)); do
+  build/dev/bin/kernels_bench --benchmark_filter='BM_ReadBandwidth.*streams:4' 2>/dev/null |
+    tail -n 1
+  say "round $round: llama-1.1b, random bfloat16 weights"
+  measure --load-format dummy --model-config llama-1.1b
+  say "round $round: llama.cpp, llama-1.1b, bfloat16"
+  measure_peer
+done

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <random>
 #include <string>
@@ -27,37 +28,60 @@ std::vector<BFloat16> RandomArray(int64_t size) {
 }
 
 struct Free {
-  void operator()(BFloat16* memory) const { std::free(memory); }
+  void operator()(void* memory) const { std::free(memory); }
 };
-using CacheMemory = std::unique_ptr<BFloat16[], Free>;
+template <typename T>
+using HugeArray = std::unique_ptr<T[], Free>;
 
-// Memory on huge pages, as the KV cache should be: with small ones each block
-// costs a walk of the page table.
-CacheMemory RandomCache(int64_t size) {
+// Memory on huge pages: with small ones each page costs a walk of the table.
+template <typename T>
+HugeArray<T> AllocateHuge(int64_t size) {
   constexpr int64_t kHugePage = 2 << 20;
   const int64_t bytes =
-      (size * sizeof(BFloat16) + kHugePage - 1) / kHugePage * kHugePage;
+      (size * sizeof(T) + kHugePage - 1) / kHugePage * kHugePage;
   void* memory = std::aligned_alloc(kHugePage, bytes);
   madvise(memory, bytes, MADV_HUGEPAGE);
-  CacheMemory cache(static_cast<BFloat16*>(memory));
+  return HugeArray<T>(static_cast<T*>(memory));
+}
+
+// As the KV cache should be.
+HugeArray<BFloat16> RandomCache(int64_t size) {
+  HugeArray<BFloat16> cache = AllocateHuge<BFloat16>(size);
   const std::vector<BFloat16> pattern = RandomArray(1 << 16);
   for (int64_t i = 0; i < size; ++i) cache[i] = pattern[i % pattern.size()];
   return cache;
 }
 
-// What one can hope for: the sum of an array, read by all threads.
+// What one can hope for where reading is all the work: an array read by all
+// threads, each in several places at once.
 void BM_ReadBandwidth(benchmark::State& state) {
-  const std::vector<uint64_t> data(state.range(0) / sizeof(uint64_t), 1);
-  const int64_t size = std::ssize(data);
+  using Line = uint64_t __attribute__((vector_size(64)));
+  constexpr int64_t kLinesAtOnce = 4;
+  const int64_t num_streams = state.range(1);
+  const int64_t size = state.range(0) / int64_t{sizeof(Line)};
+  const int64_t per_stream = size / num_streams;
+  const HugeArray<Line> data = AllocateHuge<Line>(size);
+  std::memset(data.get(), 1, static_cast<size_t>(state.range(0)));
   for (auto _ : state) {
     uint64_t sum = 0;
-#pragma omp parallel for simd reduction(+ : sum)
-    for (int64_t i = 0; i < size; ++i) sum += data[i];
+#pragma omp parallel for reduction(+ : sum)
+    for (int64_t i = 0; i < per_stream; i += kLinesAtOnce) {
+      Line part = {};
+      for (int64_t stream = 0; stream < num_streams; ++stream) {
+        const Line* from = &data[stream * per_stream + i];
+#pragma GCC unroll 4
+        for (int64_t j = 0; j < kLinesAtOnce; ++j) part ^= from[j];
+      }
+      sum += part[0] ^ part[7];
+    }
     benchmark::DoNotOptimize(sum);
   }
   state.SetBytesProcessed(state.iterations() * state.range(0));
 }
-BENCHMARK(BM_ReadBandwidth)->Arg(256 << 20)->UseRealTime();
+BENCHMARK(BM_ReadBandwidth)
+    ->ArgNames({"bytes", "streams"})
+    ->ArgsProduct({{1 << 30}, {1, 4, 16}})
+    ->UseRealTime();
 
 struct Heads {
   int32_t num_heads;
@@ -81,8 +105,8 @@ void BM_PagedAttention(benchmark::State& state) {
                              heads.num_kv_heads * kKvBlockSize * heads.head_dim;
   const int64_t num_layers =
       std::max<int64_t>(1, (int64_t{64} << 20) / (layer_size * 4));
-  const CacheMemory k_cache = RandomCache(num_layers * layer_size);
-  const CacheMemory v_cache = RandomCache(num_layers * layer_size);
+  const HugeArray<BFloat16> k_cache = RandomCache(num_layers * layer_size);
+  const HugeArray<BFloat16> v_cache = RandomCache(num_layers * layer_size);
   const int64_t q_size = int64_t{heads.num_heads} * heads.head_dim;
   const std::vector<BFloat16> q = RandomArray(num_seqs * num_queries * q_size);
   std::vector<BFloat16> out(q.size());
