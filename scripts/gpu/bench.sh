@@ -68,6 +68,7 @@ sys.stdout.buffer.write(r.urlopen(sys.argv[1]).read())' \
 trap stop_server EXIT
 mkdir -p "$BENCH_DIR"
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
+"$GPU_DIR/bin/cuda_read_bandwidth"
 cases=("$@")
 ((${#cases[@]})) || cases=("${ALL_CASES[@]}")
 for case in "${cases[@]}"; do

@@ -11,7 +11,8 @@ source "$(dirname "$0")/../lib.sh" || exit 1
 cd "$DROVER_ROOT"
 
 folder="${1:-build/gpu}"
-readonly PROGRAMS=(drover drover-shard cuda_model_test cuda_model_bench)
+readonly PROGRAMS=(drover drover-shard cuda_model_test cuda_model_bench
+  cuda_read_bandwidth)
 
 [[ -x build/cuda/bin/drover-shard ]] ||
   die "build/cuda holds no build" \
