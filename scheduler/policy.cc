@@ -10,9 +10,32 @@ int32_t ChunkTokens(int32_t remaining, int32_t budget_left) {
   return std::max(0, std::min(remaining, budget_left));
 }
 
+bool StaysLonger(const Growth& a, const Growth& b) {
+  return a.num_to_come > b.num_to_come;
+}
+
+void InsertGrowth(const Growth& growth, std::vector<Growth>& running) {
+  running.insert(
+      std::upper_bound(running.begin(), running.end(), growth, StaysLonger),
+      growth);
+}
+
+int64_t PeakTokens(absl::Span<const Growth> running) {
+  int64_t peak = 0;
+  int64_t num_tokens = 0;  // of those that stay longest
+  int64_t num_staying = 0;
+  for (const Growth& growth : running) {
+    num_tokens += growth.num_tokens;
+    ++num_staying;
+    peak = std::max(peak, num_tokens + num_staying * growth.num_to_come);
+  }
+  return peak;
+}
+
 bool MayAdmit(const AdmissionView& view) {
   return view.free_slots > 0 && view.running < view.max_batch_size &&
-         view.budget_left > 0 && view.blocks_needed <= view.free_blocks;
+         view.budget_left > 0 && view.blocks_needed <= view.free_blocks &&
+         (view.running == 0 || view.peak_tokens <= view.cache_tokens);
 }
 
 size_t ChooseVictim(absl::Span<const uint64_t> arrival_orders) {

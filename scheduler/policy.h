@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "absl/types/span.h"
 
@@ -12,6 +13,23 @@ namespace drover {
 // Prompt tokens of one sequence in this step. 0 if the budget is spent.
 int32_t ChunkTokens(int32_t remaining, int32_t budget_left);
 
+// A sequence's tokens now, and those that it is expected to get.
+struct Growth {
+  int32_t num_tokens = 0;
+  int32_t num_to_come = 0;
+};
+
+bool StaysLonger(const Growth& a, const Growth& b);
+
+// Puts `growth` into `running`, which is and stays in the order of StaysLonger.
+void InsertGrowth(const Growth& growth, std::vector<Growth>& running);
+
+// Tokens in the cache at the worst moment to come: each sequence gets one token
+// a step and leaves when it has got what was expected, so the worst moments are
+// those before one leaves. (Gong et al., "Past-Future Scheduler for LLM Serving
+// under SLA Guarantees", 2025.) `running` is in the order of StaysLonger.
+int64_t PeakTokens(absl::Span<const Growth> running);
+
 struct AdmissionView {
   int32_t free_slots = 0;
   int32_t running = 0;
@@ -19,10 +37,14 @@ struct AdmissionView {
   int32_t budget_left = 0;
   int32_t free_blocks = 0;
   int32_t blocks_needed = 0;  // for every token known so far
+  int64_t peak_tokens = 0;    // if it starts now
+  int64_t cache_tokens = 0;
 };
 
-// Whether the head of the queue may start now. The queue is strictly FIFO: when
-// the head has to wait, so does everybody behind it, and nobody starves.
+// Whether the head of the queue may start now: not if somebody would be
+// expected to be preempted for it, unless it would run alone. The queue is
+// strictly FIFO: when the head has to wait, so does everybody behind it, and
+// nobody starves.
 bool MayAdmit(const AdmissionView& view);
 
 // Whom to preempt when blocks run out: the index of the sequence that arrived

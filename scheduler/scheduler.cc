@@ -5,7 +5,6 @@
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/status_macros.h"
-#include "scheduler/policy.h"
 
 namespace drover {
 namespace {
@@ -185,10 +184,27 @@ void Scheduler::DecideChunks() {
   }
 }
 
+// Its last block counts as full.
+Growth Scheduler::GrowthOf(const Sequence& sequence) const {
+  return {.num_tokens = sequence.num_known() + sequence.num_samples_in_flight +
+                        kBlockSize - 1,
+          .num_to_come = forecast_.TokensToCome(sequence)};
+}
+
 void Scheduler::DecideAdmissions(BatchPlan& plan, absl::Time now) {
+  if (waiting_.empty() || short_of_blocks_ || budget_left_ <= 0 ||
+      free_slots_.empty()) {
+    return;
+  }
+  std::vector<Growth> running;
+  for (const Slot& slot : slots_) {
+    if (slot.sequence != nullptr) running.push_back(GrowthOf(*slot.sequence));
+  }
+  std::sort(running.begin(), running.end(), StaysLonger);
   while (!waiting_.empty() && !short_of_blocks_) {
     Sequence& head = *waiting_.front();
     if (head.num_samples_in_flight > 0) return;  // preempted a moment ago
+    InsertGrowth(GrowthOf(head), running);
     const AdmissionView view = {
         .free_slots = static_cast<int32_t>(free_slots_.size()),
         .running = num_running_,
@@ -196,6 +212,8 @@ void Scheduler::DecideAdmissions(BatchPlan& plan, absl::Time now) {
         .budget_left = budget_left_,
         .free_blocks = allocator_.num_free(),
         .blocks_needed = BlockAllocator::BlocksFor(head.num_known()),
+        .peak_tokens = PeakTokens(running),
+        .cache_tokens = int64_t{allocator_.num_total()} * kBlockSize,
     };
     if (!MayAdmit(view)) return;
     waiting_.pop_front();
@@ -459,6 +477,7 @@ void Scheduler::End(RequestId id, EndCause cause, absl::Status status) {
   } else {
     waiting_.erase(std::find(waiting_.begin(), waiting_.end(), sequence));
   }
+  if (sequence->num_generated() > 0) forecast_.Observe(*sequence);
   sequences_.erase(id);
   Emit(id, RequestEnded{.cause = cause, .status = std::move(status)});
 }

@@ -17,6 +17,8 @@
 #include "scheduler/block_allocator.h"
 #include "scheduler/executor.h"
 #include "scheduler/invariants.h"
+#include "scheduler/output_forecast.h"
+#include "scheduler/policy.h"
 #include "scheduler/request.h"
 #include "scheduler/sequence.h"
 
@@ -130,6 +132,7 @@ class Scheduler {
   // Prefill with what is left of the budget: first those under way, by arrival,
   // then new ones from the queue.
   void DecideChunks();
+  Growth GrowthOf(const Sequence& sequence) const;
   void DecideAdmissions(BatchPlan& plan, absl::Time now);
   // From decisions to the plan and the record of it.
   void DescribeWork(BatchPlan& plan, PlanInFlight& record);
@@ -178,6 +181,7 @@ class Scheduler {
       free_slots_;  // lowest first, so that batches stay dense
   int32_t num_running_ = 0;
   BlockAllocator allocator_;
+  OutputForecast forecast_;
   std::deque<RetiringBlocks> retiring_;
   int32_t num_retiring_blocks_ = 0;
 

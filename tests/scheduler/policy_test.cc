@@ -37,11 +37,42 @@ TEST(PolicyTest, AdmitsOnlyIntoFreeSlotBatchBudgetAndBlocks) {
       {"no slot", with([](auto& v) { v.free_slots = 0; }), false},
       {"batch full", with([](auto& v) { v.running = 4; }), false},
       {"budget spent", with([](auto& v) { v.budget_left = 0; }), false},
+      {"would overflow later",
+       with([](auto& v) { v.peak_tokens = v.cache_tokens + 1; }), false},
+      {"would overflow later, alone", with([](auto& v) {
+         v.running = 0;
+         v.peak_tokens = v.cache_tokens + 1;
+       }),
+       true},
       {"a block short", with([](auto& v) { v.blocks_needed = 6; }), false},
   };
   for (const AdmissionCase& c : cases) {
     EXPECT_EQ(MayAdmit(c.view), c.may) << c.situation;
   }
+}
+
+TEST(PolicyTest, ThePeakIsBeforeSomebodyLeaves) {
+  EXPECT_EQ(PeakTokens({}), 0);
+  // Alone, at its end.
+  EXPECT_EQ(PeakTokens({{.num_tokens = 10, .num_to_come = 5}}), 15);
+  // Both when the shorter ends: 10 + 2 and 100 + 2.
+  EXPECT_EQ(PeakTokens({{.num_tokens = 10, .num_to_come = 5},
+                        {.num_tokens = 100, .num_to_come = 2}}),
+            114);
+  // The longer one, after the small one has left.
+  EXPECT_EQ(PeakTokens({{.num_tokens = 10, .num_to_come = 500},
+                        {.num_tokens = 20, .num_to_come = 2}}),
+            510);
+}
+
+TEST(PolicyTest, GrowthsAreKeptWithTheLongestStayFirst) {
+  std::vector<Growth> running;
+  for (const int32_t to_come : {3, 9, 1, 9}) {
+    InsertGrowth({.num_to_come = to_come}, running);
+  }
+  std::vector<int32_t> order;
+  for (const Growth& growth : running) order.push_back(growth.num_to_come);
+  EXPECT_EQ(order, (std::vector<int32_t>{9, 9, 3, 1}));
 }
 
 TEST(PolicyTest, TheLastToArriveIsPreempted) {

@@ -124,6 +124,37 @@ TEST(SchedulerTest, APreemptedSequenceContinuesAsIfUndisturbed) {
   EXPECT_EQ(harness.outcome(young).tokens, Expected(harness, young, 60));
 }
 
+TEST(SchedulerTest, WhoWouldBePreemptedLaterWaits) {
+  // 512 tokens of cache. Two sequences of 64 + 240 do not fit, three of them
+  // start at once as long as nothing is known.
+  SchedulerHarness harness;
+  const auto run = [&](int count) {
+    const int64_t before = harness.scheduler().last_step().num_preemptions;
+    std::vector<RequestId> ids;
+    for (int i = 0; i < count; ++i) ids.push_back(harness.Add(64, 240));
+    harness.RunToEnd();
+    for (const RequestId id : ids) {
+      EXPECT_EQ(harness.outcome(id).tokens.size(), 240u);
+    }
+    return harness.scheduler().last_step().num_preemptions - before;
+  };
+  EXPECT_GT(run(3), 0);
+  for (int i = 0; i < 40; ++i) run(1);  // outputs take all they may
+  EXPECT_EQ(run(3), 0);
+}
+
+TEST(SchedulerTest, WhatARequestAsksForAtLeastIsCertain) {
+  SchedulerHarness harness;
+  for (int i = 0; i < 3; ++i) {
+    Request request = {.prompt_ids = std::vector<int32_t>(64, i + 1),
+                       .max_new_tokens = 240};
+    request.sampling.min_new_tokens = 240;
+    harness.Add(std::move(request));
+  }
+  harness.RunToEnd();
+  EXPECT_EQ(harness.scheduler().last_step().num_preemptions, 0);
+}
+
 TEST(SchedulerTest, TheQueueIsFifoEvenWhenALaterRequestWouldFit) {
   SchedulerHarness harness({.num_slots = 4,
                             .num_blocks = 8,
