@@ -23,7 +23,9 @@ readonly TREE="$work/second/drover"
 libraries="$(ldd "$TREE/bin/drover" "$TREE/bin/drover-shard")"
 ! grep -q 'not found' <<<"$libraries" ||
   die "the installed programs miss libraries" "$libraries"
-torch="$(grep -E 'lib(torch_cpu|c10|cudart|cupti)' <<<"$libraries")"
+# ldd gives paths as the programs ask for them, with bin/.. in them.
+torch="$(awk '/lib(torch_cpu|c10|cudart|cupti)/ { print $3 }' <<<"$libraries" |
+  xargs readlink -f)"
 strays="$(grep -vF "$(readlink -f "$TREE")/lib/drover/" <<<"$torch" || true)"
 [[ -z "$strays" ]] ||
   die "the installed drover-shard loads libraries of the build" "$strays"
