@@ -54,6 +54,27 @@ TEST_F(MachineLimitsTest, MaxMeansNoLimit) {
   EXPECT_EQ(limits.memory_bytes, int64_t{1} << 30);
 }
 
+TEST_F(MachineLimitsTest, TheTightestOfNestedCgroupsCounts) {
+  Write("proc/self/cgroup", "0::/system.slice/drover.service\n");
+  Write("sys/fs/cgroup/system.slice/cpu.max", "100000 100000\n");
+  Write("sys/fs/cgroup/system.slice/drover.service/cpu.max", "max 100000\n");
+  Write("sys/fs/cgroup/system.slice/memory.max", "536870912\n");
+  Write("sys/fs/cgroup/system.slice/drover.service/memory.max", "268435456\n");
+  const MachineLimits limits = ReadMachineLimits(root_);
+  EXPECT_EQ(limits.num_cpus, 1);
+  EXPECT_EQ(limits.memory_bytes, 268435456);
+}
+
+TEST_F(MachineLimitsTest, AVersion1CgroupIsFoundByItsController) {
+  Write("proc/self/cgroup", "7:memory:/box\n4:cpu,cpuacct:/other\n");
+  Write("sys/fs/cgroup/memory/box/memory.limit_in_bytes", "268435456\n");
+  Write("sys/fs/cgroup/cpu/other/cpu.cfs_quota_us", "50000\n");
+  Write("sys/fs/cgroup/cpu/other/cpu.cfs_period_us", "100000\n");
+  const MachineLimits limits = ReadMachineLimits(root_);
+  EXPECT_EQ(limits.num_cpus, 1);
+  EXPECT_EQ(limits.memory_bytes, 268435456);
+}
+
 TEST_F(MachineLimitsTest, AVersion1LimitAboveTheMachineDoesNotCount) {
   Write("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "100000\n");
   Write("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n");
