@@ -24,5 +24,6 @@ function(drover_test name)
   target_compile_definitions(${name} PRIVATE
     DROVER_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   add_test(NAME ${name} COMMAND ${name} --gtest_shuffle)
-  set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT 300)
+  set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT 300
+    ENVIRONMENT DROVER_VALIDATE_SCHEDULER=1)
 endfunction()

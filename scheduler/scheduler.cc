@@ -70,6 +70,12 @@ void Scheduler::Cancel(RequestId id) {
 // ---- Planning ----
 
 std::optional<BatchPlan> Scheduler::Plan(absl::Time now) {
+  std::optional<BatchPlan> plan = MakePlan(now);
+  Validate();
+  return plan;
+}
+
+std::optional<BatchPlan> Scheduler::MakePlan(absl::Time now) {
   if (num_plans_in_flight() >= executor_.max_plans_in_flight) {
     return std::nullopt;
   }
@@ -345,6 +351,12 @@ std::vector<Sequence*> Scheduler::RunningByAge(bool prefilling) const {
 // ---- Committing ----
 
 absl::Status Scheduler::Commit(const StepResult& result, absl::Time now) {
+  DROVER_RETURN_IF_ERROR(CommitResult(result, now));
+  Validate();
+  return absl::OkStatus();
+}
+
+absl::Status Scheduler::CommitResult(const StepResult& result, absl::Time now) {
   if (in_flight_.empty() || in_flight_.front().step != result.step) {
     return absl::InternalError(
         absl::StrCat("result of step ", result.step, " while ",
@@ -487,6 +499,14 @@ void Scheduler::EndAll(EndCause cause, const absl::Status& status) {
   for (const auto& [id, sequence] : sequences_) ids.push_back(id);
   std::sort(ids.begin(), ids.end());
   for (const RequestId id : ids) End(id, cause, status);
+}
+
+void Scheduler::Validate() const {
+  if (!validates_) return;
+  const absl::Status valid = ValidateInvariants(Snapshot());
+  if (!valid.ok()) {
+    CheckFailed(__FILE__, __LINE__, "invariants", valid.ToString());
+  }
 }
 
 // ---- Views ----

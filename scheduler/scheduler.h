@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdlib>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -96,6 +97,10 @@ class Scheduler {
   SchedulerSnapshot Snapshot() const;
 
  private:
+  std::optional<BatchPlan> MakePlan(absl::Time now);
+  absl::Status CommitResult(const StepResult& result, absl::Time now);
+  void Validate() const;
+
   // What a plan asked of one sequence, kept until its result.
   struct PlannedWork {
     RequestId id = 0;
@@ -180,6 +185,8 @@ class Scheduler {
   std::priority_queue<int32_t, std::vector<int32_t>, std::greater<>>
       free_slots_;  // lowest first, so that batches stay dense
   int32_t num_running_ = 0;
+  // Whether every step is followed by the invariants, as in all tests.
+  const bool validates_ = std::getenv("DROVER_VALIDATE_SCHEDULER") != nullptr;
   BlockAllocator allocator_;
   OutputForecast forecast_;
   std::deque<RetiringBlocks> retiring_;
