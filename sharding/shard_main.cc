@@ -84,11 +84,11 @@ void StartLogging(const std::string& level) {
   spdlog::set_default_logger(std::move(logger));
 }
 
-// A quarter of a large model at a time is news; the rest is not.
+// A quarter of the weights at a time is news; the rest is not.
 class ProgressLog {
  public:
   void operator()(const LoadProgress& progress) {
-    if (progress.total_bytes < (int64_t{1} << 30)) return;
+    if (progress.total_bytes == 0) return;
     const int64_t quarter = 4 * progress.done_bytes / progress.total_bytes;
     if (quarter == last_quarter_) return;
     last_quarter_ = quarter;
@@ -103,12 +103,6 @@ class ProgressLog {
 // Executor: ModelExecutor or CudaExecutor.
 template <typename Executor>
 void LogReady(const ShardOptions& options, const Executor& executor) {
-  const LoadSummary& summary = executor.summary();
-  spdlog::info("loaded model={} parameters={} bytes={} dtype={} seconds={:.3f}",
-               options.model.empty() ? options.model_config : options.model,
-               summary.num_parameters, summary.num_bytes,
-               DTypeName(executor.dtype()),
-               absl::ToDoubleSeconds(summary.elapsed));
   const ExecutorInfo& info = executor.info();
   spdlog::info(
       "kv_cache blocks={} tokens={} slots={} max_sequence_length={} "
@@ -116,6 +110,12 @@ void LogReady(const ShardOptions& options, const Executor& executor) {
       info.num_blocks - 1, int64_t{info.num_blocks - 1} * kBlockSize,
       info.num_slots, info.max_sequence_length,
       int64_t{info.num_blocks - 1} * kBlockSize / info.max_sequence_length);
+  const LoadSummary& summary = executor.summary();
+  spdlog::info("loaded model={} parameters={} bytes={} dtype={} seconds={:.3f}",
+               options.model.empty() ? options.model_config : options.model,
+               summary.num_parameters, summary.num_bytes,
+               DTypeName(executor.dtype()),
+               absl::ToDoubleSeconds(summary.elapsed));
 }
 
 absl::Status ServeCpu(const ShardOptions& options,
