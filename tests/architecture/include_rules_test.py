@@ -88,6 +88,11 @@ class TheRules(unittest.TestCase):
                  '#include "absl/status/status.h"\n'},
             "both sentencepiece and absl")
 
+    def test_refuse_torch_where_nvcc_compiles(self):
+        self.assert_one_violation(
+            {"model/k.cu": "#include <ATen/core/Tensor.h>\n"},
+            "compiled by nvcc")
+
     def test_refuse_a_header_without_a_guard(self):
         self.assert_one_violation({"base/a.h": "int a();\n"},
                                   "lacks #pragma once")

@@ -10,7 +10,7 @@ import typing
 
 SOURCE_FOLDERS = ("base", "scheduler", "model", "sharding", "server", "bench",
                   "tests")
-SUFFIXES = (".h", ".cc")
+SUFFIXES = (".h", ".cc", ".cu", ".cuh")
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^">]+)[">]', re.MULTILINE)
 
@@ -158,6 +158,12 @@ def _missing_guard(name, text):
         yield f"{name} lacks #pragma once"
 
 
+def _torch_for_nvcc(name, reached):
+    if name.endswith((".cu", ".cuh")) and "torch" in reached:
+        yield (f"{name}, compiled by nvcc, reaches torch: "
+               f"{' -> '.join(reached['torch'])}")
+
+
 def violations(root):
     """One sentence for each broken rule below `root`."""
     tree = Tree(root)
@@ -166,6 +172,7 @@ def violations(root):
         reached = tree.reached_libraries(name)
         found += _enemies_met(name, reached)
         found += _missing_guard(name, text)
+        found += _torch_for_nvcc(name, reached)
         prefix = _longest_prefix(name, RULES)
         if prefix:
             found += _broken_arrows(tree, name, RULES[prefix])

@@ -48,8 +48,7 @@ class CacheReader {
                          int32_t kv_head)
       : k_(args.k_cache + int64_t{kv_head} * kKvBlockSize * args.head_dim),
         v_(args.v_cache + int64_t{kv_head} * kKvBlockSize * args.head_dim),
-        table_(args.block_tables +
-               int64_t{sequence} * args.max_blocks_per_seq),
+        table_(args.block_tables + int64_t{sequence} * args.max_blocks_per_seq),
         block_stride_(int64_t{args.num_kv_heads} * kKvBlockSize *
                       args.head_dim),
         head_dim_(args.head_dim) {}

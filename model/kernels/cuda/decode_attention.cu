@@ -23,8 +23,8 @@ constexpr int kTileKeys = kKvBlockSize;
 constexpr int kRows = 16;
 constexpr int kBlocksPerMultiprocessor = 4;  // as registers allow
 constexpr int32_t kMaxGroup = kRows;
-// A lane for each of their warps when they are merged; and as many thread blocks
-// as every cluster may have.
+// A lane for each of their warps when they are merged; and as many thread
+// blocks as every cluster may have.
 constexpr int32_t kMaxSplits = 32 / kWarps;
 // One for each multiprocessor of an H100: beside it there is room for the
 // matrix-vector product that comes next and fetches its weights meanwhile.
@@ -182,8 +182,8 @@ __device__ void AppendKey(const RopeAttentionArgs<T>& args, const Split& split,
   }
 }
 
-// Starts bringing a KV block in; zeros past num_keys, since whatever memory holds
-// there must not reach a product. Row `skipped` is left alone. A warp's.
+// Starts bringing a KV block in; zeros past num_keys, since whatever memory
+// holds there must not reach a product. Row `skipped` is left alone. A warp's.
 template <typename T, int kHeadDim>
 __device__ void StartTile(const CacheReader<T>& cache, int32_t block,
                           int32_t num_keys, int32_t skipped,
@@ -407,12 +407,13 @@ __device__ void MergeThroughMemory(const PagedAttentionArgs<T>& args,
   __syncthreads();
   if (!is_last) return;
   __threadfence();
-  Merge<kHeadDim>(split.count, split.group, 0, 1,
-                  [&](int i, int row, int column) {
-                    return __ldcg(partials + i * stride +
-                                  row * kPartialSize<kHeadDim> + column);
-                  },
-                  store);
+  Merge<kHeadDim>(
+      split.count, split.group, 0, 1,
+      [&](int i, int row, int column) {
+        return __ldcg(partials + i * stride + row * kPartialSize<kHeadDim> +
+                      column);
+      },
+      store);
 }
 
 template <typename T, int kHeadDim, int kStages>
@@ -433,17 +434,17 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
     return;
   }
   const int warp = threadIdx.x / 32;
-  TileWalk<T, kHeadDim, kStages> walk(args.attention, split, shared.rings[warp]);
+  TileWalk<T, kHeadDim, kStages> walk(args.attention, split,
+                                      shared.rings[warp]);
 
   walk.Start();
   if (args.is_settled) WaitForInputs();
   if (split.HasNewKey()) {
     const int32_t newest = split.num_tiles - 1;
-    AppendKey<T, kHeadDim>(
-        args, split,
-        newest < kWarps * kStages
-            ? &shared.rings[newest % kWarps][newest / kWarps]
-            : nullptr);
+    AppendKey<T, kHeadDim>(args, split,
+                           newest < kWarps * kStages
+                               ? &shared.rings[newest % kWarps][newest / kWarps]
+                               : nullptr);
   }
   PrepareQueries(args, split, shared.queries);
   __syncthreads();
@@ -454,10 +455,10 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
   StorePartials(state, split.group, shared.partials[warp]);
   __syncthreads();
 
-  T* out = args.attention.out +
-           (int64_t{split.token} * args.attention.num_heads +
-            split.FirstHead()) *
-               kHeadDim;
+  T* out =
+      args.attention.out +
+      (int64_t{split.token} * args.attention.num_heads + split.FirstHead()) *
+          kHeadDim;
   const auto store = [&](int row, int d, float mean, float, float) {
     out[row * kHeadDim + d] = FromFloat<T>(mean);
   };
@@ -468,13 +469,13 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
     Merge<kHeadDim>(kWarps, split.group, 0, 1, local, store);
   } else if constexpr (kHasClusters) {
     AwaitCluster();  // all have stored
-    Merge<kHeadDim>(kWarps * split.count, split.group, split.index, split.count,
-                    [&](int i, int row, int column) {
-                      return *InCluster(
-                          &shared.partials[i % kWarps][row][column],
-                          i / kWarps);
-                    },
-                    store);
+    Merge<kHeadDim>(
+        kWarps * split.count, split.group, split.index, split.count,
+        [&](int i, int row, int column) {
+          return *InCluster(&shared.partials[i % kWarps][row][column],
+                            i / kWarps);
+        },
+        store);
     AwaitCluster();  // all have read
   } else {
     MergeThroughMemory<kHeadDim>(args.attention, split, num_splits, workspace,

@@ -8,11 +8,11 @@
 #include "model/kernels/cuda/launch.cuh"
 #include "model/kernels/cuda/reduce.cuh"
 
-// Reading the weights is all the work, so it never pauses: each warp owns a ring
-// of buffers in shared memory that bulk copies fill, and the first of them are
-// under way before the kernel in front has finished. One thread block on each
-// multiprocessor; its shared memory lets no second one in. Rows are dealt out
-// over all warps of the grid in turn.
+// Reading the weights is all the work, so it never pauses: each warp owns a
+// ring of buffers in shared memory that bulk copies fill, and the first of them
+// are under way before the kernel in front has finished. One thread block on
+// each multiprocessor; its shared memory lets no second one in. Rows are dealt
+// out over all warps of the grid in turn.
 
 namespace drover::kernels::cuda {
 namespace {
@@ -39,8 +39,8 @@ class WeightRing {
   __device__ void Init() const {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
     for (int i = 0; i < kStages; ++i) {
-      asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(barriers_ +
-                                                                  8 * i));
+      asm volatile(
+          "mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(barriers_ + 8 * i));
     }
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
@@ -56,10 +56,10 @@ class WeightRing {
     uint64_t policy;
     asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;"
                  : "=l"(policy));
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(
-                     barrier),
-                 "r"(bytes)
-                 : "memory");
+    asm volatile(
+        "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier),
+        "r"(bytes)
+        : "memory");
     asm volatile(
         "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes"
         ".L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(
@@ -222,8 +222,8 @@ __global__ void __launch_bounds__(kThreads, 1) GemvKernel(GemvArgs<T> args) {
       const uint4 weights = w[chunk * 32];
 #pragma unroll
       for (int token = 0; token < kTokens; ++token) {
-        sums[token] = Dot8<T>(weights, in[chunk * 32 + token * (size / 8)],
-                              sums[token]);
+        sums[token] =
+            Dot8<T>(weights, in[chunk * 32 + token * (size / 8)], sums[token]);
       }
     }
     __syncwarp();
@@ -256,18 +256,18 @@ size_t SharedBytes(const GemvArgs<T>& args) {
 template <typename T, int kTokens>
 void LaunchGemv(const GemvArgs<T>& args, CudaStream stream) {
   static const bool allowed = [] {
-    AllowSharedMemory(GemvKernel<T, kTokens>,
-                      static_cast<size_t>(CurrentDevice().max_shared_bytes) -
-                          1024);
+    AllowSharedMemory(
+        GemvKernel<T, kTokens>,
+        static_cast<size_t>(CurrentDevice().max_shared_bytes) - 1024);
     return true;
   }();
   static_cast<void>(allowed);
-  Launch(GemvKernel<T, kTokens>,
-         {.grid =
-              dim3(static_cast<uint32_t>(CurrentDevice().num_multiprocessors)),
-          .block = kThreads,
-          .shared_bytes = SharedBytes(args)},
-         stream, args);
+  Launch(
+      GemvKernel<T, kTokens>,
+      {.grid = dim3(static_cast<uint32_t>(CurrentDevice().num_multiprocessors)),
+       .block = kThreads,
+       .shared_bytes = SharedBytes(args)},
+      stream, args);
 }
 
 }  // namespace

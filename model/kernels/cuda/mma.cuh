@@ -31,10 +31,10 @@ __device__ __forceinline__ uint32_t SharedAddress(const void* pointer) {
 // Starts the copy of sixteen bytes, or of zeros unless `is_valid`.
 __device__ __forceinline__ void StartCopy(uint4* to, const void* from,
                                           bool is_valid) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(
-                   SharedAddress(to)),
-               "l"(from), "r"(is_valid ? 16 : 0)
-               : "memory");
+  asm volatile(
+      "cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(SharedAddress(to)),
+      "l"(from), "r"(is_valid ? 16 : 0)
+      : "memory");
 }
 
 // Ends a group of copies, which may be empty.
@@ -132,8 +132,7 @@ __device__ __forceinline__ void Weigh(float (&scores)[kNumKeys / 8][4],
     }
     max = fmaxf(max, __shfl_xor_sync(kAllLanes, max, 1));
     max = fmaxf(max, __shfl_xor_sync(kAllLanes, max, 2));
-    const float rescale =
-        max == -INFINITY ? 1.0f : exp2f(state.max[r] - max);
+    const float rescale = max == -INFINITY ? 1.0f : exp2f(state.max[r] - max);
     state.max[r] = max;
     state.sum[r] *= rescale;
 #pragma unroll

@@ -25,8 +25,8 @@ struct RowBlock {
   int32_t sequence = 0;
   int32_t kv_head = 0;
   int32_t group = 1;
-  int32_t first_row = 0;   // of the sequence's queries times group
-  int32_t num_rows = 0;    // of the sequence, all blocks
+  int32_t first_row = 0;    // of the sequence's queries times group
+  int32_t num_rows = 0;     // of the sequence, all blocks
   int32_t first_token = 0;  // of the sequence's queries
   int32_t first_position = 0;
 
@@ -62,7 +62,8 @@ __device__ RowBlock FindRows(const PagedAttentionArgs<T>& args) {
 
 template <typename T, int kHeadDim>
 __device__ void LoadQueries(const PagedAttentionArgs<T>& args,
-                            const RowBlock& rows, Tile<T, kKeys, kHeadDim>& tile) {
+                            const RowBlock& rows,
+                            Tile<T, kKeys, kHeadDim>& tile) {
   constexpr int kChunks = kHeadDim / 8;
   for (int i = threadIdx.x; i < kRows * kChunks; i += kThreads) {
     const int row = i / kChunks;
@@ -83,8 +84,8 @@ class TileLoader {
  public:
   // Of keys [0, end); past that, tiles are filled with zeros, since whatever
   // memory holds there must not reach a product.
-  __device__ TileLoader(const PagedAttentionArgs<T>& args,
-                        const RowBlock& rows, int32_t end)
+  __device__ TileLoader(const PagedAttentionArgs<T>& args, const RowBlock& rows,
+                        int32_t end)
       : cache_(args, rows.sequence, rows.kv_head), end_(end) {}
 
   // The next tile starts at `begin`. Its blocks are asked for now and needed
@@ -121,8 +122,8 @@ class TileLoader {
         const int row = i * kRowsAtOnce + first_row;
         StartCopy(
             tile.At(row, chunk),
-            from + cache_.OffsetOfBlock(
-                       blocks_[i * kRowsAtOnce / kKvBlockSize]) +
+            from +
+                cache_.OffsetOfBlock(blocks_[i * kRowsAtOnce / kKvBlockSize]) +
                 in_block * kHeadDim + 8 * chunk,
             begin_ + row < end_);
       }
@@ -154,8 +155,7 @@ __device__ __forceinline__ void Mask(const Visibility& rows, int32_t begin,
                                      float scale,
                                      float (&scores)[kKeys / 8][4]) {
   const int lane = threadIdx.x % 32;
-  const bool all_visible =
-      rows.window == 0 && begin + kKeys - 1 <= rows.lowest;
+  const bool all_visible = rows.window == 0 && begin + kKeys - 1 <= rows.lowest;
 #pragma unroll
   for (int n = 0; n < kKeys / 8; ++n) {
 #pragma unroll
@@ -187,9 +187,8 @@ __device__ void StoreRows(const PagedAttentionArgs<T>& args,
              lane % 4 * 2;
 #pragma unroll
     for (int d = 0; d < kHeadDim / 8; ++d) {
-      *reinterpret_cast<uint32_t*>(out + 8 * d) =
-          PackPair<T>(state.acc[d][2 * r] * inverse,
-                      state.acc[d][2 * r + 1] * inverse);
+      *reinterpret_cast<uint32_t*>(out + 8 * d) = PackPair<T>(
+          state.acc[d][2 * r] * inverse, state.acc[d][2 * r + 1] * inverse);
     }
   }
 }
@@ -230,8 +229,8 @@ __global__ void __launch_bounds__(kThreads, 3)
   uint32_t q[kHeadDim / 16][4];
 #pragma unroll
   for (int k = 0; k < kHeadDim / 16; ++k) {
-    LoadMatrices(
-        shared.values[1].At(warp_row + lane % 16, 2 * k + lane / 16), q[k]);
+    LoadMatrices(shared.values[1].At(warp_row + lane % 16, 2 * k + lane / 16),
+                 q[k]);
   }
   const Visibility visibility = {
       .position = {rows.Position(warp_row + lane / 4),

@@ -29,9 +29,8 @@ __device__ void ForRow(int32_t size, Function function) {
 __device__ inline RankedLogit BestOfBlock(RankedLogit mine) {
   __shared__ RankedLogit per_warp[32];
   for (int distance = 16; distance > 0; distance /= 2) {
-    const RankedLogit other = {
-        __shfl_xor_sync(kAllLanes, mine.value, distance),
-        __shfl_xor_sync(kAllLanes, mine.id, distance)};
+    const RankedLogit other = {__shfl_xor_sync(kAllLanes, mine.value, distance),
+                               __shfl_xor_sync(kAllLanes, mine.id, distance)};
     if (other.IsBetterThan(mine)) mine = other;
   }
   __syncthreads();  // the last call's readers are done

@@ -34,11 +34,11 @@ __device__ bool PenalizeEos(const SampleArgs& args, const SlotSampling& params,
   if (!ban && !boost) return false;
   if (threadIdx.x == 0) {
     const double growth =
-        boost ? ClampToFinite(pow(double{params.length_penalty_decay},
-                                  static_cast<double>(
-                                      num_generated -
-                                      params.length_penalty_start)) -
-                              1.0)
+        boost ? ClampToFinite(
+                    pow(double{params.length_penalty_decay},
+                        static_cast<double>(num_generated -
+                                            params.length_penalty_start)) -
+                    1.0)
               : 0.0;
     for (int32_t i = 0; i < args.num_eos; ++i) {
       const int32_t id = args.eos_ids[i];
@@ -89,9 +89,10 @@ __device__ void Filter(int32_t size, float* logits, Keep keep) {
 
 __device__ void KeepTopK(int32_t k, int32_t size, float* logits) {
   const auto key = [&](int32_t i) { return OrderedBits(logits[i]); };
-  const uint32_t bar = RadixSearch(size, static_cast<uint64_t>(k), key,
-                                   [&](int32_t) { return uint64_t{1}; })
-                           .key;
+  const uint32_t bar =
+      RadixSearch(size, static_cast<uint64_t>(k), key, [&](int32_t) {
+        return uint64_t{1};
+      }).key;
   Filter(size, logits, [&](int32_t i) { return key(i) >= bar; });
 }
 
@@ -316,8 +317,7 @@ __global__ void __launch_bounds__(kThreads) SampleKernel(SampleArgs args) {
     result = {.slot = slot,
               .id = ok ? chosen : 0,
               .status = static_cast<int32_t>(
-                  ok ? SequenceStatus::kOk
-                     : SequenceStatus::kNonFiniteLogits)};
+                  ok ? SequenceStatus::kOk : SequenceStatus::kNonFiniteLogits)};
   }
   __syncthreads();
   if (ok && params.token_scores) {
@@ -364,17 +364,17 @@ __global__ void __launch_bounds__(kObserveThreads)
 }  // namespace
 
 void Sample(const SampleArgs& args, CudaStream stream) {
-  Launch(SampleKernel,
-         {.grid = dim3(static_cast<uint32_t>(args.num_rows)),
-          .block = kThreads},
-         stream, args);
+  Launch(
+      SampleKernel,
+      {.grid = dim3(static_cast<uint32_t>(args.num_rows)), .block = kThreads},
+      stream, args);
 }
 
 void Score(const ScoreArgs& args, CudaStream stream) {
-  Launch(ScoreKernel,
-         {.grid = dim3(static_cast<uint32_t>(args.num_rows)),
-          .block = kThreads},
-         stream, args);
+  Launch(
+      ScoreKernel,
+      {.grid = dim3(static_cast<uint32_t>(args.num_rows)), .block = kThreads},
+      stream, args);
 }
 
 void Observe(const ObserveArgs& args, CudaStream stream) {
