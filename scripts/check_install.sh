@@ -38,4 +38,4 @@ text="$("$TREE/bin/drover" generate --address "127.0.0.1:$grpc_port" \
   --max-new-tokens 8 "Once upon a time")"
 [[ -n "$text" ]] || die "the installed server generated no text"
 stop_server
-say "the installed tree runs: $(du -sh "$TREE" | cut -f 1)"
+say "the installed tree runs: $(du -sh "$TREE" | cut -f 1) ($SECONDS s)"

@@ -48,4 +48,5 @@ readonly LINT_PACKAGES=(
 readonly TIDY_PACKAGES=(
   clang
   clang-tidy
+  libomp-dev # clang's omp.h
 )

@@ -32,7 +32,7 @@ start_server() {
   # shellcheck disable=SC2034 # for those who source this
   http_port="$(sed -E 's/.*"http_port" *: *([0-9]+).*/\1/' "$ready_file")"
   rm -f "$ready_file"
-  say "the server is ready on port $grpc_port"
+  say "the server is ready on port $grpc_port ($((SECONDS - started)) s)"
 }
 
 # Sends SIGTERM and insists on a clean end.

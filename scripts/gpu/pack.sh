@@ -32,4 +32,4 @@ done | awk '$2 == "=>" && $3 ~ "^/" { print $3 }' | sort -u |
   grep -Ev '/(torch|nvidia|cuda)[^ ]*/lib|/lib(c|m|dl|rt|util|pthread|gomp|resolv)\.so' |
   xargs cp -Lt "$folder/lib"
 strip --strip-unneeded "$folder"/lib/*
-say "packed $(du -sh "$folder" | cut -f1) into $folder"
+say "packed $(du -sh "$folder" | cut -f1) into $folder ($SECONDS s)"
