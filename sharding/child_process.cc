@@ -182,12 +182,15 @@ void ChildProcess::ReadOutput() {
   }
   if (!line.empty()) finish_line();
 
-  int status = 0;
-  while (waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+  // Its id stays taken until Signal cannot use it any more.
+  siginfo_t ignored;
+  while (waitid(P_PID, static_cast<id_t>(pid_), &ignored, WEXITED | WNOWAIT) <
+             0 &&
+         errno == EINTR) {
   }
   absl::MutexLock lock(&mutex_);
+  waitpid(pid_, &wait_status_, 0);
   exited_ = true;
-  wait_status_ = status;
 }
 
 bool ChildProcess::WaitForExit(absl::Duration timeout) const {
