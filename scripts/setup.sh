@@ -129,7 +129,8 @@ has_libtorch() {
   local -a prefixes
   IFS=':;' read -ra prefixes <<<"${CMAKE_PREFIX_PATH:-}"
   for prefix in "${prefixes[@]}"; do
-    if [[ -f "$prefix/include/torch/headeronly/version.h" ]]; then
+    if [[ -f "$prefix/include/torch/headeronly/version.h" &&
+      -f "$prefix/lib/libtorch_cpu.so" ]]; then
       say "using the LibTorch in $prefix"
       return 0
     fi
