@@ -71,7 +71,7 @@ absl::Status CheckSequence(const SequenceSnapshot& sequence, bool queued) {
   if (!sequence.running && !sequence.blocks.empty()) {
     return violation("holds blocks without running");
   }
-  const int32_t num_blocks = static_cast<int32_t>(sequence.blocks.size());
+  const auto num_blocks = static_cast<int32_t>(sequence.blocks.size());
   if (BlockAllocator::BlocksFor(sequence.num_planned) > num_blocks) {
     return violation("has planned past its blocks");
   }

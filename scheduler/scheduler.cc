@@ -139,7 +139,7 @@ void Scheduler::DecideDecodes() {
         sequence->is_exhausted()) {
       continue;
     }
-    const int32_t num_blocks = static_cast<int32_t>(sequence->blocks.size());
+    const auto num_blocks = static_cast<int32_t>(sequence->blocks.size());
     if (sequence->num_planned < num_blocks * kBlockSize) {
       DecisionFor(*sequence).num_tokens = 1;
       --budget_left_;
@@ -162,6 +162,7 @@ void Scheduler::GrowByOneBlock(std::vector<Sequence*> growing) {
           RunningByAge(/*prefilling=*/false);
       candidates.insert(candidates.end(), decoding.begin(), decoding.end());
       std::vector<uint64_t> orders;
+      orders.reserve(candidates.size());
       for (const Sequence* candidate : candidates) {
         orders.push_back(candidate->arrival_order);
       }
