@@ -40,7 +40,8 @@ pb, pb_grpc = _generate_stubs()
 class Server:
     """Started and ready when constructed. Use as a context manager."""
 
-    def __init__(self, *flags, model=MODEL, env=None, program="drover"):
+    def __init__(self, *flags, model=MODEL, env=None, program="drover",
+                 cache="256MiB"):
         self._folder = tempfile.TemporaryDirectory(prefix="drover_test_")
         self.log_path = pathlib.Path(self._folder.name) / "log"
         ready = pathlib.Path(self._folder.name) / "ready"
@@ -48,7 +49,7 @@ class Server:
         command = [
             str(BIN / program), "serve", "--model", str(model), "--host",
             "127.0.0.1", "--grpc-port", "0", "--port", "0", "--ready-file",
-            str(ready), "--kv-cache-bytes", "256MiB", "--termination-log",
+            str(ready), "--kv-cache-bytes", cache, "--termination-log",
             self._folder.name + "/termination", *flags
         ]
         self._log = open(self.log_path, "wb")

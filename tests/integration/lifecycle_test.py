@@ -30,6 +30,11 @@ def is_running(pid):
     return stat.rsplit(")", 1)[1].split()[0] != "Z"
 
 
+def metric(text, name):
+    """The value of a series without labels in what /metrics gave."""
+    return float(re.search(rf"^{name} (\S+)$", text, re.M).group(1))
+
+
 def await_end(test, pid):
     deadline = time.monotonic() + 30
     while is_running(pid):
@@ -124,6 +129,23 @@ class LifecycleTest(unittest.TestCase):
             server.stub.ModelInfo(pb.ModelInfoRequest())
             self.assertEqual(server.http("/health/ready")[0], 200)
             stream.cancel()
+
+    def test_who_is_preempted_says_what_they_would_have_said(self):
+        """In float32, where rows of another batch differ in the last bits."""
+        prompts = [f"The {animal} said to the {other}:"
+                   for animal in ("fox", "wolf", "king", "child")
+                   for other in ("crow", "lamb", "queen", "mother")]
+        flags = ("--dtype", "float32", "--max-sequence-length", "256")
+        stopping = {"max_new_tokens": 100}
+        with Server(*flags) as server:
+            alone = [server.generate(prompt, stopping=stopping)[0].text
+                     for prompt in prompts]
+        # 512 tokens for 16 sequences of about 110.
+        with Server(*flags, cache="4MiB") as server:
+            crowded = server.generate(*prompts, stopping=stopping)
+            self.assertGreater(
+                metric(server.http("/metrics")[1], "tgi_preemption_count"), 0)
+        self.assertEqual([answer.text for answer in crowded], alone)
 
     def test_a_dead_shard_ends_streams_with_unavailable(self):
         with Server() as server:
@@ -263,8 +285,7 @@ class LifecycleTest(unittest.TestCase):
             metrics = server.http("/metrics")[1]
 
             def value(name):
-                return float(
-                    re.search(rf"^{name} (\S+)$", metrics, re.M).group(1))
+                return metric(metrics, name)
 
             self.assertEqual(said["completed"], 12)
             self.assertEqual(said["good_requests"], 12)
