@@ -77,7 +77,11 @@ void RefuseWhatCannotRun(JsonFields& fields) {
   }
   for (const std::string_view key :
        {"num_local_experts", "num_experts", "n_routed_experts"}) {
-    if (fields.Has(key)) {
+    // Dense models of families that have both may say 0 or 1.
+    const json* count = fields.Find(key);
+    const bool is_dense =
+        count != nullptr && count->is_number_integer() && *count <= 1;
+    if (count != nullptr && !is_dense) {
       fields.Fail(key, "a mixture of experts cannot be run");
     }
   }

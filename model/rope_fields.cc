@@ -61,6 +61,10 @@ void ReadLlama3(JsonFields& fields, const Lengths& lengths, RopeConfig& rope) {
 }
 
 void ReadYarn(JsonFields& fields, const Lengths& lengths, RopeConfig& rope) {
+  // Its ramp divides by the logarithm.
+  if (rope.theta <= 1.0) {
+    fields.Fail("rope_theta", StrCat(rope.theta, ", expected above 1"));
+  }
   rope.factor = fields.Positive("factor");
   rope.original_max_position_embeddings =
       lengths.original_positions > 0
