@@ -19,6 +19,7 @@ namespace {
 using kernels::cuda::GemvArgs;
 using kernels::cuda::GemvInput;
 
+// From three on cuBLASLt is the faster one.
 constexpr int32_t kMaxGemvRows = 2;
 
 // Row counts for which matrix products are timed: dense where decode batches

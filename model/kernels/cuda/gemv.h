@@ -49,7 +49,7 @@ struct GemvArgs {
 
 // Whether Gemv can run, on the current device: compute capability 9.0; T is
 // Float16 or BFloat16; in_features a multiple of 256 (128 for several tokens);
-// num_tokens 1 ... 8, with room for x beside the weights' buffers in shared
+// num_tokens 1 ... 4, with room for x beside the weights' buffers in shared
 // memory (about 100 KB for more than one token; in_features up to 40960 for
 // one). Where it says no, use a general matrix product.
 template <typename T>
