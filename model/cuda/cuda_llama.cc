@@ -12,15 +12,21 @@
 #include "model/kernels/cuda/attention.h"
 #include "model/kernels/cuda/cuda_kernels.h"
 #include "model/kernels/cuda/gemv.h"
+#include "model/kernels/cuda/skinny_gemm.h"
 
 namespace drover::cuda {
 namespace {
 
 using kernels::cuda::GemvArgs;
 using kernels::cuda::GemvInput;
+using kernels::cuda::kMaxSkinnyTokens;
+using kernels::cuda::SkinnyGemmArgs;
 
-// From three on cuBLASLt is the faster one.
+// From three on SkinnyGemm is the faster one.
 constexpr int32_t kMaxGemvRows = 2;
+
+// Parts in which SkinnyGemm leaves what is added to the residual stream.
+constexpr int32_t kNumPartials = 2;
 
 // Row counts for which matrix products are timed: dense where decode batches
 // are, then in steps of about a quarter; and the largest of both kinds.
@@ -64,13 +70,16 @@ class TypedLlama : public CudaLlama {
   void TakeBuffers(Arena& arena);
   absl::Status Tune();
   absl::Status Layer(size_t index, const StepShape& shape, cudaStream_t stream);
-  // out (+)= norm(x) . weight^T, or silu(gate) * up for the last of these.
   absl::Status NormAndProject(const void* norm, const DeviceLinear& linear,
                               T* out, int32_t num_rows, cudaStream_t stream);
+  // residual += x . weight^T; or leaves that to the next NormResidual, if
+  // `defers` and it is faster so.
   absl::Status ProjectAndAdd(const DeviceLinear& linear, const T* x,
-                             int32_t num_rows, cudaStream_t stream);
-  absl::Status ActivateProjectAndAdd(const DeviceLinear& linear,
-                                     int32_t num_rows, cudaStream_t stream);
+                             int32_t num_rows, bool defers,
+                             cudaStream_t stream);
+  absl::Status Mlp(const DeviceLayer& layer, int32_t num_rows, bool defers,
+                   cudaStream_t stream);
+  void NormResidual(const void* weight, int32_t num_rows, cudaStream_t stream);
   absl::Status Head(const T* x, int32_t num_rows, cudaStream_t stream);
   void Norm(const T* x, const void* weight, T* out, int32_t num_rows,
             cudaStream_t stream);
@@ -81,6 +90,8 @@ class TypedLlama : public CudaLlama {
                                                int32_t count) const;
   bool TryGemv(GemvArgs<T> args, const DeviceLinear& linear, int32_t num_rows,
                cudaStream_t stream) const;
+  bool TrySkinnyGemm(SkinnyGemmArgs<T> args, const DeviceLinear& linear,
+                     int32_t num_rows, cudaStream_t stream) const;
 
   int64_t qkv_size() const {
     return (config_.num_heads + 2 * config_.num_kv_heads) * config_.head_dim;
@@ -104,6 +115,10 @@ class TypedLlama : public CudaLlama {
   T* gate_up_ = nullptr;    // [max_rows, 2 * intermediate_size]
   T* activated_ = nullptr;  // [max_rows, intermediate_size]
   T* gathered_ = nullptr;   // [max_logit_rows, hidden_size]
+  // [kNumPartials, kMaxSkinnyTokens, hidden_size]: what a ProjectAndAdd
+  // left to be added to the residual stream, if has_partials_.
+  float* partials_ = nullptr;
+  bool has_partials_ = false;
   float* logits_ = nullptr;
   float* cos_ = nullptr;  // [max_positions, head_dim / 2]
   float* sin_ = nullptr;
@@ -135,6 +150,7 @@ void TypedLlama<T>::TakeBuffers(Arena& arena) {
   gate_up_ = arena.Take<T>(rows * 2 * config_.intermediate_size);
   activated_ = arena.Take<T>(rows * config_.intermediate_size);
   gathered_ = arena.Take<T>(limits_.max_logit_rows * hidden);
+  partials_ = arena.Take<float>(kNumPartials * kMaxSkinnyTokens * hidden);
   logits_ = arena.Take<float>(limits_.max_logit_rows * config_.vocab_size);
   cos_ = arena.Take<float>(limits_.max_positions * config_.head_dim / 2);
   sin_ = arena.Take<float>(limits_.max_positions * config_.head_dim / 2);
@@ -215,10 +231,10 @@ absl::Status TypedLlama<T>::Layer(size_t index, const StepShape& shape,
   DROVER_RETURN_IF_ERROR(
       NormAndProject(layer.input_norm, layer.qkv, qkv_, num_rows, stream));
   Attend(index, shape, stream);
-  DROVER_RETURN_IF_ERROR(ProjectAndAdd(layer.o, attended_, num_rows, stream));
-  DROVER_RETURN_IF_ERROR(NormAndProject(
-      layer.post_attention_norm, layer.gate_up, gate_up_, num_rows, stream));
-  return ActivateProjectAndAdd(layer.down, num_rows, stream);
+  DROVER_RETURN_IF_ERROR(ProjectAndAdd(layer.o, attended_, num_rows,
+                                       /*defers=*/true, stream));
+  const bool is_last = index + 1 == weights_.layers.size();
+  return Mlp(layer, num_rows, /*defers=*/!is_last, stream);
 }
 
 template <typename T>
@@ -237,6 +253,20 @@ bool TypedLlama<T>::TryGemv(GemvArgs<T> args, const DeviceLinear& linear,
 }
 
 template <typename T>
+bool TypedLlama<T>::TrySkinnyGemm(SkinnyGemmArgs<T> args,
+                                  const DeviceLinear& linear, int32_t num_rows,
+                                  cudaStream_t stream) const {
+  args.weight = static_cast<const T*>(linear.weight);
+  args.bias = static_cast<const T*>(linear.bias);
+  args.num_tokens = num_rows;
+  args.in_features = linear.in_features;
+  args.out_features = linear.out_features;
+  if (!kernels::cuda::SkinnyGemmSupported(args)) return false;
+  kernels::cuda::SkinnyGemm(args, stream);
+  return true;
+}
+
+template <typename T>
 absl::Status TypedLlama<T>::NormAndProject(const void* norm,
                                            const DeviceLinear& linear, T* out,
                                            int32_t num_rows,
@@ -248,8 +278,9 @@ absl::Status TypedLlama<T>::NormAndProject(const void* norm,
                                linear, num_rows, stream)) {
     return absl::OkStatus();
   }
-  Norm(residual_, norm, normed_, num_rows, stream);
-  if (TryGemv({.x = normed_, .out = out}, linear, num_rows, stream)) {
+  NormResidual(norm, num_rows, stream);
+  if (TryGemv({.x = normed_, .out = out}, linear, num_rows, stream) ||
+      TrySkinnyGemm({.x = normed_, .out = out}, linear, num_rows, stream)) {
     return absl::OkStatus();
   }
   return matmul_.Run(linear, MatmulOutput::kStore, normed_, out, num_rows,
@@ -259,9 +290,20 @@ absl::Status TypedLlama<T>::NormAndProject(const void* norm,
 template <typename T>
 absl::Status TypedLlama<T>::ProjectAndAdd(const DeviceLinear& linear,
                                           const T* x, int32_t num_rows,
-                                          cudaStream_t stream) {
+                                          bool defers, cudaStream_t stream) {
   if (TryGemv({.x = x, .residual = residual_, .out = residual_}, linear,
               num_rows, stream)) {
+    return absl::OkStatus();
+  }
+  if (defers && linear.bias == nullptr &&
+      TrySkinnyGemm(
+          {.x = x, .partials = partials_, .num_partials = kNumPartials}, linear,
+          num_rows, stream)) {
+    has_partials_ = true;
+    return absl::OkStatus();
+  }
+  if (TrySkinnyGemm({.x = x, .residual = residual_, .out = residual_}, linear,
+                    num_rows, stream)) {
     return absl::OkStatus();
   }
   return matmul_.Run(linear, MatmulOutput::kAdd, x, residual_, num_rows,
@@ -269,14 +311,25 @@ absl::Status TypedLlama<T>::ProjectAndAdd(const DeviceLinear& linear,
 }
 
 template <typename T>
-absl::Status TypedLlama<T>::ActivateProjectAndAdd(const DeviceLinear& linear,
-                                                  int32_t num_rows,
-                                                  cudaStream_t stream) {
+absl::Status TypedLlama<T>::Mlp(const DeviceLayer& layer, int32_t num_rows,
+                                bool defers, cudaStream_t stream) {
+  if (num_rows > kMaxGemvRows) {
+    NormResidual(layer.post_attention_norm, num_rows, stream);
+    if (TrySkinnyGemm({.x = normed_, .out = activated_, .silu_mul = true},
+                      layer.gate_up, num_rows, stream)) {
+      return ProjectAndAdd(layer.down, activated_, num_rows, defers, stream);
+    }
+    DROVER_RETURN_IF_ERROR(matmul_.Run(layer.gate_up, MatmulOutput::kStore,
+                                       normed_, gate_up_, num_rows, stream));
+  } else {
+    DROVER_RETURN_IF_ERROR(NormAndProject(
+        layer.post_attention_norm, layer.gate_up, gate_up_, num_rows, stream));
+  }
   if (num_rows == 1 && TryGemv({.x = gate_up_,
                                 .residual = residual_,
                                 .out = residual_,
                                 .input = GemvInput::kSiluMul},
-                               linear, num_rows, stream)) {
+                               layer.down, num_rows, stream)) {
     return absl::OkStatus();
   }
   kernels::cuda::SiluMul<T>({.gate_up = gate_up_,
@@ -284,7 +337,28 @@ absl::Status TypedLlama<T>::ActivateProjectAndAdd(const DeviceLinear& linear,
                              .num_tokens = num_rows,
                              .intermediate_size = config_.intermediate_size},
                             stream);
-  return ProjectAndAdd(linear, activated_, num_rows, stream);
+  return ProjectAndAdd(layer.down, activated_, num_rows, defers, stream);
+}
+
+// To normed_.
+template <typename T>
+void TypedLlama<T>::NormResidual(const void* weight, int32_t num_rows,
+                                 cudaStream_t stream) {
+  if (!has_partials_) {
+    Norm(residual_, weight, normed_, num_rows, stream);
+    return;
+  }
+  has_partials_ = false;
+  kernels::cuda::JoinRmsNorm<T>(
+      {.residual = residual_,
+       .partials = partials_,
+       .weight = static_cast<const T*>(weight),
+       .out = normed_,
+       .num_partials = kNumPartials,
+       .num_tokens = num_rows,
+       .hidden_size = config_.hidden_size,
+       .epsilon = static_cast<float>(config_.rms_norm_eps)},
+      stream);
 }
 
 template <typename T>

@@ -12,7 +12,7 @@ cd "$DROVER_ROOT"
 
 folder="${1:-build/gpu}"
 readonly PROGRAMS=(drover drover-shard cuda_model_test cuda_model_bench
-  cuda_read_bandwidth)
+  cuda_matmul_bench cuda_read_bandwidth)
 
 [[ -x build/cuda/bin/drover-shard ]] ||
   die "build/cuda holds no build" \

@@ -24,6 +24,21 @@ void RmsNorm(const RmsNormArgs<T>& args, CudaStream stream);
 template <typename T>
 void AddRmsNorm(const AddRmsNormArgs<T>& args, CudaStream stream);
 
+// AddRmsNorm of the sums of `partials`, rounded to T: what SkinnyGemm leaves.
+template <typename T>
+struct JoinRmsNormArgs {
+  T* residual = nullptr;            // [num_tokens, hidden_size], updated
+  const float* partials = nullptr;  // [num_partials, num_tokens, hidden_size]
+  const T* weight = nullptr;        // [hidden_size]
+  T* out = nullptr;                 // [num_tokens, hidden_size]
+  int32_t num_partials = 0;
+  int64_t num_tokens = 0;
+  int64_t hidden_size = 0;
+  float epsilon = 1e-5f;
+};
+template <typename T>
+void JoinRmsNorm(const JoinRmsNormArgs<T>& args, CudaStream stream);
+
 template <typename T>
 void RopeAppend(const RopeAppendArgs<T>& args, CudaStream stream);
 

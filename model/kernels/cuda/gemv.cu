@@ -6,6 +6,7 @@
 
 #include "model/kernels/cuda/element.cuh"
 #include "model/kernels/cuda/launch.cuh"
+#include "model/kernels/cuda/mbarrier.cuh"
 #include "model/kernels/cuda/reduce.cuh"
 
 // Reading the weights is all the work, so it never pauses: each warp owns a
@@ -24,70 +25,43 @@ constexpr int kSegment = 2048;  // elements of a buffer
 constexpr int kMaxTokens = 4;
 constexpr size_t kRingBytes = size_t{kWarps} * kStages * kSegment * 2;
 
-__device__ uint32_t SharedAddress(const void* pointer) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
-}
-
 // One warp's ring over the segments of its rows.
 template <typename T>
 class WeightRing {
  public:
   __device__ WeightRing(T* buffers, uint64_t* barriers)
-      : buffers_(buffers), barriers_(SharedAddress(barriers)) {}
+      : buffers_(buffers), barriers_(barriers) {}
 
   // Lane 0 only.
   __device__ void Init() const {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-    for (int i = 0; i < kStages; ++i) {
-      asm volatile(
-          "mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(barriers_ + 8 * i));
-    }
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+    for (int i = 0; i < kStages; ++i) Barrier(barriers_ + i).Init(1);
+    PublishBarriers();
 #endif
   }
 
-  // Starts the copy of `count` elements into buffer `stage`. Lane 0 only. The
-  // weights pass through the L2 cache once, so they make way first.
+  // Starts the copy of `count` elements into buffer `stage`. Lane 0 only.
   __device__ void Fill(int stage, const T* from, int count) const {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
     const uint32_t bytes = static_cast<uint32_t>(count) * sizeof(T);
-    const uint32_t barrier = barriers_ + 8 * stage;
-    uint64_t policy;
-    asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;"
-                 : "=l"(policy));
-    asm volatile(
-        "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier),
-        "r"(bytes)
-        : "memory");
-    asm volatile(
-        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes"
-        ".L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(
-            SharedAddress(buffers_ + stage * kSegment)),
-        "l"(from), "r"(bytes), "r"(barrier), "l"(policy)
-        : "memory");
+    const Barrier barrier(barriers_ + stage);
+    barrier.ArriveExpecting(bytes);
+    StartBulkCopy(buffers_ + stage * kSegment, from, bytes, barrier,
+                  EvictFirst());
 #endif
   }
 
   // Waits for the copy; `phase` flips each time round the ring.
   __device__ const T* Wait(int stage, uint32_t phase) const {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-    uint32_t done = 0;
-    while (done == 0) {
-      asm volatile(
-          "{.reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], "
-          "%2; selp.u32 %0, 1, 0, p; }"
-          : "=r"(done)
-          : "r"(barriers_ + 8 * stage), "r"(phase)
-          : "memory");
-    }
+    Barrier(barriers_ + stage).Wait(phase);
 #endif
     return buffers_ + stage * kSegment;
   }
 
  private:
   T* buffers_;
-  uint32_t barriers_;
+  uint64_t* barriers_;
 };
 
 __device__ __forceinline__ float2 ToFloat2(BFloat16, uint32_t pair) {

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "model/kernels/cuda/element.cuh"
+#include "model/kernels/cuda/mbarrier.cuh"
 #include "model/kernels/cuda/reduce.cuh"
 
 // Products on tensor cores (mma.sync m16n8k16) and how tiles get there: from
@@ -23,10 +24,6 @@ struct Tile {
     return &chunks[row * kChunks + (chunk ^ (row & 7))];
   }
 };
-
-__device__ __forceinline__ uint32_t SharedAddress(const void* pointer) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
-}
 
 // Starts the copy of sixteen bytes, or of zeros unless `is_valid`.
 __device__ __forceinline__ void StartCopy(uint4* to, const void* from,

@@ -36,10 +36,43 @@ __global__ void __launch_bounds__(kRowThreads)
 }
 
 // Residual: null, or x is added to it first.
+// Sums that lie in parts.
+struct Partials {
+  const float* data = nullptr;
+  int32_t count = 0;
+  int64_t stride = 0;
+};
+
+// Elements [i, i + n) of x or, if there are partials, of their sums.
+template <typename T, int n>
+__device__ void LoadSums(const T* x, const Partials& partials, int64_t i,
+                         float (&sums)[n]) {
+  if (partials.data == nullptr) return LoadFloats(x + i, sums);
+#pragma unroll
+  for (int k = 0; k < n; ++k) sums[k] = 0.0f;
+  for (int32_t part = 0; part < partials.count; ++part) {
+    const float* from = partials.data + part * partials.stride + i;
+    if constexpr (n == 1) {
+      sums[0] += *from;
+    } else {
+#pragma unroll
+      for (int k = 0; k < n; k += 4) {
+        const float4 four = *reinterpret_cast<const float4*>(from + k);
+        sums[k] += four.x;
+        sums[k + 1] += four.y;
+        sums[k + 2] += four.z;
+        sums[k + 3] += four.w;
+      }
+    }
+  }
+#pragma unroll
+  for (int k = 0; k < n; ++k) sums[k] = RoundTo<T>(sums[k]);
+}
+
 template <typename T>
 __global__ void __launch_bounds__(kRowThreads)
-    RmsNormKernel(const T* x, const T* weight, T* residual, T* out,
-                  int64_t size, float epsilon) {
+    RmsNormKernel(const T* x, Partials partials, const T* weight, T* residual,
+                  T* out, int64_t size, float epsilon) {
   LetNextKernelStart();
   WaitForInputs();
   const int64_t row = blockIdx.x * size;
@@ -47,7 +80,7 @@ __global__ void __launch_bounds__(kRowThreads)
   float squares = 0.0f;
   ForBlock<T>(size, [&](int64_t i, auto n) {
     float v[n];
-    LoadFloats(x + row + i, v);
+    LoadSums(x, partials, row + i, v);
     if (residual != nullptr) {
       float r[n];
       LoadFloats(residual + row + i, r);
@@ -190,14 +223,24 @@ void GatherRows(const GatherRowsArgs<T>& args, CudaStream stream) {
 template <typename T>
 void RmsNorm(const RmsNormArgs<T>& args, CudaStream stream) {
   T* const no_residual = nullptr;
-  Launch(RmsNormKernel<T>, PerRow(args.num_tokens), stream, args.x, args.weight,
-         no_residual, args.out, args.hidden_size, args.epsilon);
+  Launch(RmsNormKernel<T>, PerRow(args.num_tokens), stream, args.x, Partials(),
+         args.weight, no_residual, args.out, args.hidden_size, args.epsilon);
 }
 
 template <typename T>
 void AddRmsNorm(const AddRmsNormArgs<T>& args, CudaStream stream) {
-  Launch(RmsNormKernel<T>, PerRow(args.num_tokens), stream, args.x, args.weight,
-         args.residual, args.out, args.hidden_size, args.epsilon);
+  Launch(RmsNormKernel<T>, PerRow(args.num_tokens), stream, args.x, Partials(),
+         args.weight, args.residual, args.out, args.hidden_size, args.epsilon);
+}
+
+template <typename T>
+void JoinRmsNorm(const JoinRmsNormArgs<T>& args, CudaStream stream) {
+  const T* const no_x = nullptr;
+  const Partials partials = {.data = args.partials,
+                             .count = args.num_partials,
+                             .stride = args.num_tokens * args.hidden_size};
+  Launch(RmsNormKernel<T>, PerRow(args.num_tokens), stream, no_x, partials,
+         args.weight, args.residual, args.out, args.hidden_size, args.epsilon);
 }
 
 template <typename T>
@@ -232,12 +275,13 @@ void ConvertToFloat(const ToFloatArgs<T>& args, CudaStream stream) {
          stream, args);
 }
 
-#define DROVER_INSTANTIATE(T)                                     \
-  template void GatherRows(const GatherRowsArgs<T>&, CudaStream); \
-  template void RmsNorm(const RmsNormArgs<T>&, CudaStream);       \
-  template void AddRmsNorm(const AddRmsNormArgs<T>&, CudaStream); \
-  template void RopeAppend(const RopeAppendArgs<T>&, CudaStream); \
-  template void SiluMul(const SiluMulArgs<T>&, CudaStream);       \
+#define DROVER_INSTANTIATE(T)                                       \
+  template void GatherRows(const GatherRowsArgs<T>&, CudaStream);   \
+  template void RmsNorm(const RmsNormArgs<T>&, CudaStream);         \
+  template void AddRmsNorm(const AddRmsNormArgs<T>&, CudaStream);   \
+  template void JoinRmsNorm(const JoinRmsNormArgs<T>&, CudaStream); \
+  template void RopeAppend(const RopeAppendArgs<T>&, CudaStream);   \
+  template void SiluMul(const SiluMulArgs<T>&, CudaStream);         \
   template void ConvertToFloat(const ToFloatArgs<T>&, CudaStream)
 DROVER_INSTANTIATE(float);
 DROVER_INSTANTIATE(Float16);

@@ -1,0 +1,221 @@
+// The linear layers of a model for a few tokens, through cuBLASLt and through
+// SkinnyGemm, beside the time that reading the weights takes. One layer's after
+// the other's, in a graph; SkinnyGemm's gate_up is with SiLU.
+//
+//   cuda_matmul_bench SHAPE TERABYTES_PER_SECOND ROWS...
+
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "model/cuda/device_weights.h"
+#include "model/cuda/fill_kernels.h"
+#include "model/cuda/matmul.h"
+#include "model/cuda/memory.h"
+#include "model/kernels/cuda/skinny_gemm.h"
+#include "model/model_config.h"
+
+namespace drover::cuda {
+namespace {
+
+using kernels::BFloat16;
+using kernels::cuda::SkinnyGemmArgs;
+
+constexpr int64_t kMaxRows = 64;
+
+void Require(const absl::Status& status) {
+  if (status.ok()) return;
+  std::fprintf(stderr, "%s\n", status.ToString().c_str());
+  std::exit(1);
+}
+void Require(cudaError_t error) {
+  if (error == cudaSuccess) return;
+  std::fprintf(stderr, "%s\n", cudaGetErrorString(error));
+  std::exit(1);
+}
+
+struct Buffers {
+  DeviceMemory x;
+  DeviceMemory out;
+};
+
+// Microseconds of each of what `enqueue` enqueues `count` of.
+double Time(int count, const std::function<void(cudaStream_t)>& enqueue) {
+  cudaStream_t stream = nullptr;
+  Require(cudaStreamCreate(&stream));
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t executable = nullptr;
+  Require(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed));
+  enqueue(stream);
+  Require(cudaStreamEndCapture(stream, &graph));
+  Require(cudaGraphInstantiate(&executable, graph, 0));
+  cudaEvent_t begin = nullptr;
+  cudaEvent_t end = nullptr;
+  Require(cudaEventCreate(&begin));
+  Require(cudaEventCreate(&end));
+  std::vector<float> times;
+  for (int run = 0; run < 7; ++run) {
+    Require(cudaEventRecord(begin, stream));
+    Require(cudaGraphLaunch(executable, stream));
+    Require(cudaEventRecord(end, stream));
+    Require(cudaEventSynchronize(end));
+    times.push_back(0.0f);
+    Require(cudaEventElapsedTime(&times.back(), begin, end));
+  }
+  std::sort(times.begin(), times.end());
+  cudaEventDestroy(begin);
+  cudaEventDestroy(end);
+  cudaGraphExecDestroy(executable);
+  cudaGraphDestroy(graph);
+  cudaStreamDestroy(stream);
+  return times[times.size() / 2] * 1e3 / count;
+}
+
+class Product {
+ public:
+  Product(std::string name, std::vector<const DeviceLinear*> linears,
+          MatmulOutput output, bool silu_mul, const Buffers& buffers)
+      : name_(std::move(name)),
+        linears_(std::move(linears)),
+        output_(output),
+        silu_mul_(silu_mul),
+        buffers_(buffers) {}
+
+  void Measure(Matmul& matmul, int64_t rows, double terabytes_per_second) {
+    const DeviceLinear& first = *linears_.front();
+    const auto count = static_cast<int>(linears_.size());
+    const double bytes = 2.0 * first.in_features * first.out_features;
+    Require(matmul.Tune(linears_, output_, kMaxRows, buffers_.x.get(),
+                        buffers_.out.get()));
+    const double cublas = Time(count, [&](cudaStream_t stream) {
+      for (const DeviceLinear* linear : linears_) {
+        Require(matmul.Run(*linear, output_, buffers_.x.get(),
+                           buffers_.out.get(), rows, stream));
+      }
+    });
+    std::printf("%-8s %3ld rows: reading %6.2f us, cuBLASLt %6.2f",
+                name_.c_str(), rows, bytes / terabytes_per_second * 1e-6,
+                cublas);
+    Report("SkinnyGemm", rows);
+    if (output_ == MatmulOutput::kAdd) {
+      num_partials_ = 2;
+      Report("in two parts", rows);
+      num_partials_ = 0;
+    }
+    std::printf("\n");
+    std::fflush(stdout);
+  }
+
+ private:
+  SkinnyGemmArgs<BFloat16> Args(const DeviceLinear& linear,
+                                int64_t rows) const {
+    SkinnyGemmArgs<BFloat16> args = {
+        .x = static_cast<const BFloat16*>(buffers_.x.get()),
+        .weight = static_cast<const BFloat16*>(linear.weight),
+        .silu_mul = silu_mul_,
+        .num_tokens = static_cast<int32_t>(rows),
+        .in_features = linear.in_features,
+        .out_features = linear.out_features};
+    if (output_ == MatmulOutput::kStoreFloat) {
+      args.out_float = static_cast<float*>(buffers_.out.get());
+      return args;
+    }
+    if (num_partials_ > 0) {
+      args.num_partials = num_partials_;
+      args.partials = static_cast<float*>(buffers_.out.get());
+      return args;
+    }
+    args.out = static_cast<BFloat16*>(buffers_.out.get());
+    if (output_ == MatmulOutput::kAdd) args.residual = args.out;
+    return args;
+  }
+
+  void Report(const char* label, int64_t rows) {
+    const double time =
+        Time(static_cast<int>(linears_.size()), [&](cudaStream_t stream) {
+          for (const DeviceLinear* linear : linears_) {
+            kernels::cuda::SkinnyGemm(Args(*linear, rows), stream);
+          }
+        });
+    std::printf(", %s %6.2f", label, time);
+  }
+
+  const std::string name_;
+  const std::vector<const DeviceLinear*> linears_;
+  const MatmulOutput output_;
+  const bool silu_mul_;
+  const Buffers& buffers_;
+  int num_partials_ = 0;
+};
+
+int Main(int argc, char** argv) {
+  if (argc < 4) {
+    std::fprintf(stderr, "usage: %s SHAPE TERABYTES_PER_SECOND ROWS...\n",
+                 argv[0]);
+    return 2;
+  }
+  absl::StatusOr<ModelConfig> config = NamedModelConfig(argv[1]);
+  Require(config.status());
+  const double terabytes_per_second = std::atof(argv[2]);
+  absl::StatusOr<DeviceWeights> weights =
+      AllocateWeights(*config, DType::kBFloat16);
+  Require(weights.status());
+  uint32_t seed = 0;
+  for (const WeightTarget& target : weights->targets) {
+    FillDummyMatrix(target.data, target.num_elements, DType::kBFloat16, ++seed,
+                    nullptr);
+  }
+  const auto allocate = [](int64_t elements, int64_t size) {
+    absl::StatusOr<DeviceMemory> memory =
+        AllocateDevice(elements * size, "the bench");
+    Require(memory.status());
+    Require(cudaMemset(memory->get(), 0, static_cast<size_t>(elements * size)));
+    return *std::move(memory);
+  };
+  const Buffers buffers = {
+      .x = allocate(kMaxRows * 2 * config->intermediate_size, 2),
+      .out =
+          allocate(kMaxRows * std::max<int64_t>(config->vocab_size,
+                                                2 * config->intermediate_size),
+                   4)};
+  FillDummyMatrix(buffers.x.get(), kMaxRows * config->intermediate_size,
+                  DType::kBFloat16, 7, nullptr);
+  std::vector<int64_t> rows;
+  for (int i = 3; i < argc; ++i) rows.push_back(std::atoi(argv[i]));
+  std::vector<int64_t> tuned = rows;
+  if (tuned.back() < kMaxRows) tuned.push_back(kMaxRows);
+  absl::StatusOr<Matmul> matmul = Matmul::Create(DType::kBFloat16, tuned);
+  Require(matmul.status());
+  const auto linears = [&](DeviceLinear DeviceLayer::*kind) {
+    std::vector<const DeviceLinear*> all;
+    for (const DeviceLayer& layer : weights->layers) {
+      all.push_back(&(layer.*kind));
+    }
+    return all;
+  };
+  for (const int64_t count : rows) {
+    const auto measure = [&](const char* name,
+                             std::vector<const DeviceLinear*> all,
+                             MatmulOutput output, bool silu_mul) {
+      Product(name, std::move(all), output, silu_mul, buffers)
+          .Measure(*matmul, count, terabytes_per_second);
+    };
+    measure("qkv", linears(&DeviceLayer::qkv), MatmulOutput::kStore, false);
+    measure("o", linears(&DeviceLayer::o), MatmulOutput::kAdd, false);
+    measure("gate_up", linears(&DeviceLayer::gate_up), MatmulOutput::kStore,
+            true);
+    measure("down", linears(&DeviceLayer::down), MatmulOutput::kAdd, false);
+    measure("head", {&weights->head}, MatmulOutput::kStoreFloat, false);
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace drover::cuda
+
+int main(int argc, char** argv) { return drover::cuda::Main(argc, argv); }

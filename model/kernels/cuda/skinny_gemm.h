@@ -1,0 +1,63 @@
+#pragma once
+
+#include <cstdint>
+
+#include "model/kernels/cuda/cuda_stream.h"
+#include "model/kernels/kernels.h"
+
+// The linear layer for more tokens than Gemv is for and fewer than would keep
+// the tensor cores busy: reading the weights is still most of the work.
+// Conventions of cuda_kernels.h.
+
+namespace drover::kernels::cuda {
+
+inline constexpr int32_t kMaxSkinnyTokens = 64;
+
+// out = x . weight^T + bias + residual, accumulated in float32 and rounded to T
+// before the residual is added, as the separate layers do. With silu_mul the
+// weight is [gate; up] and out = SiluMul(x . weight^T + bias).
+template <typename T>
+struct SkinnyGemmArgs {
+  const T* x = nullptr;         // [num_tokens, in_features]
+  const T* weight = nullptr;    // [out_features, in_features]
+  const T* bias = nullptr;      // [out_features], or null
+  const T* residual = nullptr;  // as out, or null; may be out, not x
+  // Exactly one of the three; out_float is for logits, without the rounding.
+  T* out = nullptr;            // [num_tokens, out_features], half with silu_mul
+  float* out_float = nullptr;  // [num_tokens, out_features]
+  // [num_partials, num_tokens, out_features]: sums over parts of the depth,
+  // without bias and residual, for JoinRmsNorm.
+  float* partials = nullptr;
+  int32_t num_partials = 0;
+  bool silu_mul = false;
+  int32_t num_tokens = 1;
+  int32_t in_features = 0;
+  int32_t out_features = 0;
+};
+
+// Whether SkinnyGemm can run, on the current device: compute capability 9.0; T
+// is Float16 or BFloat16; at most kMaxSkinnyTokens tokens; in_features a
+// multiple of 64, out_features of 8, of 16 with silu_mul; x and weight aligned
+// to 16 bytes. Where it says no, use a general matrix product.
+template <typename T>
+bool SkinnyGemmSupported(const SkinnyGemmArgs<T>& args);
+
+template <typename T>
+void SkinnyGemm(const SkinnyGemmArgs<T>& args, CudaStream stream);
+
+// How the work is dealt out. SkinnyGemm chooses; benchmarks try others.
+struct SkinnyGemmShape {
+  int32_t num_splits = 1;  // parts of the depth: num_partials, or 1
+  int32_t num_blocks = 1;  // thread blocks that share the rows of each part
+  int32_t num_units = 1;   // of 32 rows, that a block has at once: up to 8
+  // How its ring is divided: into at most 8 stages.
+  int32_t num_stages = 2;
+  int32_t stage_chunks = 1;  // of 64 of the depth
+};
+template <typename T>
+SkinnyGemmShape ChooseSkinnyGemmShape(const SkinnyGemmArgs<T>& args);
+template <typename T>
+void SkinnyGemm(const SkinnyGemmArgs<T>& args, const SkinnyGemmShape& shape,
+                CudaStream stream);
+
+}  // namespace drover::kernels::cuda

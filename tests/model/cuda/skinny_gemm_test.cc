@@ -1,0 +1,295 @@
+// SkinnyGemm against the same sums in double precision on the host.
+
+#include "model/kernels/cuda/skinny_gemm.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <ostream>
+#include <random>
+#include <vector>
+
+#include "model/kernels/cuda/cuda_kernels.h"
+#include "tests/model/cuda/device_array.h"
+
+namespace drover::kernels::cuda {
+namespace {
+
+struct Case {
+  int32_t num_tokens = 1;
+  int32_t in_features = 64;
+  int32_t out_features = 64;
+  int32_t num_blocks = 1;  // 0: its own choice
+  int32_t num_units = 1;
+  int32_t num_stages = 2;
+  int32_t stage_chunks = 1;
+  int32_t num_partials = 0;
+  bool silu_mul = false;
+  bool has_bias = false;
+  bool has_residual = false;
+  bool to_float = false;
+};
+
+std::ostream& operator<<(std::ostream& out, const Case& c) {
+  return out << c.num_tokens << " x " << c.in_features << " to "
+             << c.out_features << ", " << c.num_blocks << " blocks, "
+             << c.num_units << " units";
+}
+
+float Round(float value) { return ToFloat(ToBFloat16(value)); }
+
+class SkinnyGemmTest : public testing::TestWithParam<Case> {
+ protected:
+  SkinnyGemmTest() {
+    std::mt19937 random(3);
+    x_ = RandomArray(int64_t{c_.num_tokens} * c_.in_features, random);
+    weight_ = RandomArray(int64_t{c_.out_features} * c_.in_features, random);
+    bias_ = RandomArray(c_.out_features, random);
+    residual_ = RandomArray(int64_t{c_.num_tokens} * out_size(), random);
+  }
+
+  int32_t out_size() const {
+    return c_.silu_mul ? c_.out_features / 2 : c_.out_features;
+  }
+
+  // What the kernel gives; empty if it cannot run here.
+  std::vector<float> Run() {
+    const DeviceArray<BFloat16> x(x_);
+    const DeviceArray<BFloat16> weight(weight_);
+    const DeviceArray<BFloat16> bias(bias_);
+    const DeviceArray<BFloat16> out(residual_);  // in place, as the model does
+    const DeviceArray<float> out_float(std::vector<float>(residual_.size()));
+    const DeviceArray<float> partials(
+        std::vector<float>(c_.num_partials * residual_.size()));
+    const bool to_out = !c_.to_float && c_.num_partials == 0;
+    const SkinnyGemmArgs<BFloat16> args = {
+        .x = x.get(),
+        .weight = weight.get(),
+        .bias = c_.has_bias ? bias.get() : nullptr,
+        .residual = c_.has_residual ? out.get() : nullptr,
+        .out = to_out ? out.get() : nullptr,
+        .out_float = c_.to_float ? out_float.get() : nullptr,
+        .partials = c_.num_partials > 0 ? partials.get() : nullptr,
+        .num_partials = c_.num_partials,
+        .silu_mul = c_.silu_mul,
+        .num_tokens = c_.num_tokens,
+        .in_features = c_.in_features,
+        .out_features = c_.out_features};
+    if (!SkinnyGemmSupported(args)) return {};
+    if (c_.num_blocks == 0) {
+      SkinnyGemm(args, nullptr);
+    } else {
+      SkinnyGemm(args,
+                 {.num_splits = std::max(1, c_.num_partials),
+                  .num_blocks = c_.num_blocks,
+                  .num_units = c_.num_units,
+                  .num_stages = c_.num_stages,
+                  .stage_chunks = c_.stage_chunks},
+                 nullptr);
+    }
+    EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+    if (c_.num_partials > 0) return SumOfParts(partials.Read());
+    return c_.to_float ? out_float.Read() : ToFloats(out.Read());
+  }
+
+  std::vector<float> SumOfParts(const std::vector<float>& partials) const {
+    std::vector<float> sums(residual_.size());
+    for (size_t i = 0; i < partials.size(); ++i) {
+      sums[i % sums.size()] += partials[i];
+    }
+    return sums;
+  }
+
+  // The linear layer's sum, and that of its terms' magnitudes.
+  std::pair<double, double> Sum(int32_t token, int32_t row) const {
+    double sum = c_.has_bias ? ToFloat(bias_[row]) : 0.0;
+    double magnitude = std::abs(sum);
+    for (int32_t i = 0; i < c_.in_features; ++i) {
+      const double product =
+          double{ToFloat(weight_[int64_t{row} * c_.in_features + i])} *
+          ToFloat(x_[int64_t{token} * c_.in_features + i]);
+      sum += product;
+      magnitude += std::abs(product);
+    }
+    return {sum, magnitude};
+  }
+
+  const Case c_ = GetParam();
+  std::vector<BFloat16> x_;
+  std::vector<BFloat16> weight_;
+  std::vector<BFloat16> bias_;
+  std::vector<BFloat16> residual_;
+};
+
+TEST_P(SkinnyGemmTest, EqualsTheSum) {
+  const std::vector<float> actual = Run();
+  if (actual.empty()) GTEST_SKIP() << "not on this GPU";
+  for (int32_t token = 0; token < c_.num_tokens; ++token) {
+    for (int32_t row = 0; row < out_size(); ++row) {
+      auto [sum, magnitude] = Sum(token, row);
+      double rounding =
+          c_.to_float || c_.num_partials > 0 ? 0.0 : std::abs(sum) / 64 + 1e-3;
+      if (c_.silu_mul) {
+        const auto [up, up_magnitude] = Sum(token, out_size() + row);
+        rounding += std::abs(up) * (std::abs(sum) / 64 + 1e-3);
+        sum = sum / (1.0 + std::exp(-sum)) * up;
+        magnitude += up_magnitude;
+      }
+      const int64_t index = int64_t{token} * out_size() + row;
+      if (c_.has_residual) {
+        sum = Round(static_cast<float>(sum)) + ToFloat(residual_[index]);
+      }
+      ASSERT_NEAR(actual[index], sum, 1e-5 * magnitude + rounding)
+          << "token " << token << ", row " << row;
+    }
+  }
+}
+
+TEST_P(SkinnyGemmTest, IsTheSameEachTime) { EXPECT_EQ(Run(), Run()); }
+
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, SkinnyGemmTest,
+    testing::Values(
+        Case{.num_units = 2, .to_float = true}, Case{.to_float = true},
+        Case{.num_tokens = 5,
+             .in_features = 256,
+             .out_features = 72,
+             .num_units = 3},
+        Case{.num_tokens = 16,
+             .in_features = 512,
+             .out_features = 224,
+             .num_units = 7,
+             .stage_chunks = 2,
+             .has_bias = true},
+        // Several tiles, the last one smaller; a stage less full than others.
+        Case{.num_tokens = 64,
+             .in_features = 704,
+             .out_features = 1032,
+             .num_blocks = 4,
+             .num_units = 3,
+             .stage_chunks = 4,
+             .to_float = true},
+        Case{.num_tokens = 33,
+             .in_features = 1024,
+             .out_features = 640,
+             .num_blocks = 4,
+             .num_units = 5,
+             .has_residual = true},
+        Case{.num_tokens = 20,
+             .in_features = 1344,
+             .out_features = 200,
+             .num_units = 7,
+             .num_stages = 3,
+             .has_bias = true,
+             .has_residual = true},
+        Case{.num_tokens = 7,
+             .in_features = 512,
+             .out_features = 272,
+             .num_blocks = 2,
+             .num_units = 5,
+             .silu_mul = true,
+             .has_bias = true},
+        Case{.num_tokens = 64,
+             .in_features = 1024,
+             .out_features = 896,
+             .num_blocks = 4,
+             .num_units = 7,
+             .stage_chunks = 2,
+             .silu_mul = true,
+             .has_bias = true},
+        // Parts of a depth that does not divide evenly.
+        Case{.num_tokens = 64,
+             .in_features = 1344,
+             .out_features = 320,
+             .num_blocks = 3,
+             .num_units = 4,
+             .num_stages = 3,
+             .stage_chunks = 2,
+             .num_partials = 4},
+        // More parts than there is depth.
+        Case{.num_tokens = 3,
+             .in_features = 128,
+             .num_units = 2,
+             .num_partials = 4},
+        // Its own choice.
+        Case{.num_tokens = 64,
+             .in_features = 2816,
+             .out_features = 4096,
+             .num_blocks = 0,
+             .num_partials = 2},
+        Case{.num_tokens = 5,
+             .in_features = 1024,
+             .out_features = 5120,
+             .num_blocks = 0,
+             .num_partials = 2},
+        Case{.num_tokens = 32,
+             .in_features = 1024,
+             .out_features = 11008,
+             .num_blocks = 0,
+             .silu_mul = true},
+        Case{.num_tokens = 64,
+             .in_features = 4096,
+             .out_features = 4096,
+             .num_blocks = 0,
+             .has_residual = true}));
+
+// What parts are for: the residual stream and its norm come out as they would
+// from the whole sums.
+TEST(JoinRmsNormTest, EqualsAddingAndNorming) {
+  constexpr int32_t kTokens = 9;
+  constexpr int32_t kDepth = 512;
+  constexpr int32_t kSize = 256;
+  std::mt19937 random(5);
+  const DeviceArray<BFloat16> x(RandomArray(kTokens * kDepth, random));
+  const DeviceArray<BFloat16> weight(RandomArray(kSize * kDepth, random));
+  const DeviceArray<BFloat16> norm(RandomArray(kSize, random));
+  const std::vector<BFloat16> stream = RandomArray(kTokens * kSize, random);
+  const DeviceArray<BFloat16> whole(stream);
+  const DeviceArray<BFloat16> joined(stream);
+  const DeviceArray<BFloat16> whole_out(stream);
+  const DeviceArray<BFloat16> joined_out(stream);
+  const DeviceArray<float> partials(std::vector<float>(3 * kTokens * kSize));
+  SkinnyGemmArgs<BFloat16> args = {.x = x.get(),
+                                   .weight = weight.get(),
+                                   .residual = whole.get(),
+                                   .out = whole.get(),
+                                   .num_tokens = kTokens,
+                                   .in_features = kDepth,
+                                   .out_features = kSize};
+  if (!SkinnyGemmSupported(args)) GTEST_SKIP() << "not on this GPU";
+  SkinnyGemm(args, nullptr);
+  RmsNorm<BFloat16>({.x = whole.get(),
+                     .weight = norm.get(),
+                     .out = whole_out.get(),
+                     .num_tokens = kTokens,
+                     .hidden_size = kSize},
+                    nullptr);
+  args.residual = args.out = nullptr;
+  args.partials = partials.get();
+  args.num_partials = 3;
+  SkinnyGemm(args, nullptr);
+  JoinRmsNorm<BFloat16>({.residual = joined.get(),
+                         .partials = partials.get(),
+                         .weight = norm.get(),
+                         .out = joined_out.get(),
+                         .num_partials = 3,
+                         .num_tokens = kTokens,
+                         .hidden_size = kSize},
+                        nullptr);
+  ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+  const std::vector<float> expected = ToFloats(whole.Read());
+  const std::vector<float> actual = ToFloats(joined.Read());
+  const std::vector<float> expected_out = ToFloats(whole_out.Read());
+  const std::vector<float> actual_out = ToFloats(joined_out.Read());
+  for (size_t i = 0; i < expected.size(); ++i) {
+    // Another order of adding may round to the neighbour.
+    ASSERT_NEAR(actual[i], expected[i], std::abs(expected[i]) / 64 + 1e-3);
+    ASSERT_NEAR(actual_out[i], expected_out[i],
+                std::abs(expected_out[i]) / 32 + 1e-2);
+  }
+}
+
+}  // namespace
+}  // namespace drover::kernels::cuda
