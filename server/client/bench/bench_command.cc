@@ -84,9 +84,12 @@ bench::Pacing MakePacing(const BenchOptions& options) {
   if (!options.rate.has_value()) {
     return {.max_streams = static_cast<size_t>(options.streams)};
   }
-  return {.max_streams = 0,
-          .arrivals = bench::PoissonArrivals(
-              *options.rate, options.num_requests, options.seed)};
+  return {
+      .max_streams = 0,
+      .arrivals = options.evenly
+                      ? bench::EvenArrivals(*options.rate, options.num_requests)
+                      : bench::PoissonArrivals(
+                            *options.rate, options.num_requests, options.seed)};
 }
 
 // As many at once as in what is measured, so that it too starts warm.
@@ -105,9 +108,9 @@ absl::Status WarmUp(const BenchOptions& options,
 }
 
 // Measures, after the warm-up.
-absl::StatusOr<bench::Report> Measure(const BenchOptions& options,
-                                      bench::LoadGenerator& generator,
-                                      std::ostream& progress) {
+absl::StatusOr<bench::RunResult> Measure(const BenchOptions& options,
+                                         bench::LoadGenerator& generator,
+                                         std::ostream& progress) {
   DROVER_ASSIGN_OR_RETURN(std::vector<BenchRequest> requests,
                           MakeRequests(options));
   const auto measured = requests.begin() + options.warmup;
@@ -120,9 +123,27 @@ absl::StatusOr<bench::Report> Measure(const BenchOptions& options,
     DROVER_RETURN_IF_ERROR(WarmUp(options, warmup, generator));
   }
   progress << "measuring: " << requests.size() << " requests" << std::endl;
-  const bench::RunResult result = generator.Run(requests, MakePacing(options));
-  return bench::MakeReport(result.records, result.duration, options.goodput);
+  return generator.Run(requests, MakePacing(options));
 }
+
+// A file that the user asked for, or did not.
+class OutputFile {
+ public:
+  // Before a long run, not after it. An empty path: nothing is written.
+  bool Open(const std::string& path) {
+    path_ = path;
+    if (!path.empty()) file_.open(path, std::ios::binary);
+    return path.empty() || file_.is_open();
+  }
+  bool Write(const std::string& text) {
+    return path_.empty() || (file_ << text << std::flush).good();
+  }
+  std::string Failure() const { return StrCat("cannot write ", path_); }
+
+ private:
+  std::string path_;
+  std::ofstream file_;
+};
 
 }  // namespace
 
@@ -131,12 +152,10 @@ int RunBench(const BenchOptions& options, Streams streams) {
     streams.err << "drover bench: " << what << std::endl;
     return 1;
   };
-  // Before a long run, not after it.
-  std::ofstream json;
-  if (!options.json_file.empty()) {
-    json.open(options.json_file, std::ios::binary);
-    if (!json) return fail(StrCat("cannot write ", options.json_file));
-  }
+  OutputFile json;
+  if (!json.Open(options.json_file)) return fail(json.Failure());
+  OutputFile records;
+  if (!records.Open(options.records_file)) return fail(records.Failure());
   SignalListener::BlockSignals();
   const auto stub = fmaas::GenerationService::NewStub(Connect(options.address));
   bench::LoadGenerator generator(*stub, Clock::Monotonic());
@@ -148,17 +167,21 @@ int RunBench(const BenchOptions& options, Streams streams) {
     generator.Cancel();
   });
   const absl::Status checked = CheckServer(options, *stub, limits_context);
-  const absl::StatusOr<bench::Report> report =
+  const absl::StatusOr<bench::RunResult> result =
       checked.ok() ? Measure(options, generator, streams.err) : checked;
   if (interrupted) return kExitInterrupted;
-  if (!report.ok()) return fail(report.status().message());
-  streams.out << bench::FormatTable(options, *report);
+  if (!result.ok()) return fail(result.status().message());
+  const bench::Report report =
+      bench::MakeReport(result->records, result->duration, options.goodput);
+  streams.out << bench::FormatTable(options, report);
   if (FinishOutput("drover bench", streams) != 0) return 1;
-  if (json.is_open() &&
-      !(json << bench::FormatJson(options, *report) << std::flush)) {
-    return fail(StrCat("cannot write ", options.json_file));
+  if (!json.Write(bench::FormatJson(options, report))) {
+    return fail(json.Failure());
   }
-  return report->num_failed == 0 ? 0 : 1;
+  if (!records.Write(bench::FormatRecords(result->records))) {
+    return fail(records.Failure());
+  }
+  return report.num_failed == 0 ? 0 : 1;
 }
 
 }  // namespace drover

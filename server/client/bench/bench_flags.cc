@@ -56,6 +56,10 @@ void AddSharedFlags(CLI::App& app, BenchOptions& options) {
       ->type_name("LIMITS");
   app.add_option("--json", options.json_file, "Write the report here too")
       ->type_name("FILE");
+  app.add_option("--records", options.records_file,
+                 "Write what was seen of each request here, a line of JSON "
+                 "each")
+      ->type_name("FILE");
 }
 
 void AddThroughputFlags(CLI::App& app, BenchOptions& options,
@@ -65,10 +69,14 @@ void AddThroughputFlags(CLI::App& app, BenchOptions& options,
                      "Requests at once; one that ends makes way for the next")
           ->check(CLI::Range(1, 1'000'000))
           ->capture_default_str();
-  app.add_option("--rate", options.rate,
-                 "Instead: Poisson arrivals, requests per second")
-      ->check(CLI::Range(1e-3, 1e6))
-      ->excludes(streams);
+  CLI::Option* rate =
+      app.add_option("--rate", options.rate,
+                     "Instead: Poisson arrivals, requests per second")
+          ->check(CLI::Range(1e-3, 1e6))
+          ->excludes(streams);
+  app.add_flag("--evenly", options.evenly,
+               "With --rate: at equal distances, not at random")
+      ->needs(rate);
   app.add_option("--prompt-file", options.prompt_file,
                  "One prompt per line, used in turn")
       ->type_name("FILE")

@@ -28,10 +28,12 @@ struct BenchOptions {
   // Set: requests arrive at random, so many per second on average, however
   // many are running; `streams` is not read.
   std::optional<double> rate;
+  bool evenly = false;  // with `rate`: one each 1/rate seconds instead
   uint64_t seed = 0;
 
   std::optional<bench::GoodputLimits> goodput;
-  std::string json_file;  // empty: none
+  std::string json_file;     // empty: none
+  std::string records_file;  // likewise
   // For the server to tell its limits, before anything else.
   absl::Duration patience = absl::Seconds(10);
 

@@ -74,6 +74,7 @@ Json OptionsToJson(const BenchOptions& options) {
                {"warmup", options.warmup}};
   if (options.rate.has_value()) {
     json["rate_per_s"] = *options.rate;
+    json["arrivals"] = options.evenly ? "even" : "poisson";
   } else {
     json["streams"] = options.streams;
   }
@@ -93,6 +94,18 @@ Json OptionsToJson(const BenchOptions& options) {
   return json;
 }
 
+// Of the machine's steady clock, which every process reads alike.
+double MonotonicSeconds(absl::Time time) {
+  return absl::ToDoubleSeconds(time - absl::UnixEpoch());
+}
+
+// A path or a server's message may be no UTF-8.
+std::string Dump(const Json& json, int indent) {
+  return json.dump(indent, ' ', /*ensure_ascii=*/false,
+                   Json::error_handler_t::replace) +
+         "\n";
+}
+
 Json FailuresToJson(const Report& report) {
   Json failures = Json::array();
   for (const Report::Failure& failure : report.failures) {
@@ -104,9 +117,11 @@ Json FailuresToJson(const Report& report) {
 }  // namespace
 
 std::string DescribeRun(const BenchOptions& options) {
-  const std::string load = options.rate.has_value()
-                               ? absl::StrFormat("%g per second", *options.rate)
-                               : absl::StrFormat("%d at once", options.streams);
+  const std::string load =
+      options.rate.has_value()
+          ? absl::StrFormat("%g per second%s", *options.rate,
+                            options.evenly ? " evenly" : "")
+          : absl::StrFormat("%d at once", options.streams);
   const std::string input =
       options.prompt_file.empty()
           ? StrCat(options.input_len.ToString(), " tokens")
@@ -161,10 +176,24 @@ std::string FormatJson(const BenchOptions& options, const Report& report) {
   json["tpot_ms"] = ToJson(report.tpot);
   json["itl_ms"] = ToJson(report.itl);
   json["e2e_ms"] = ToJson(report.e2e);
-  // A path or a server's message may be no UTF-8.
-  return json.dump(2, ' ', /*ensure_ascii=*/false,
-                   Json::error_handler_t::replace) +
-         "\n";
+  return Dump(json, /*indent=*/2);
+}
+
+std::string FormatRecords(const std::vector<StreamRecord>& records) {
+  std::string lines;
+  for (const StreamRecord& record : records) {
+    Json times = Json::array();
+    for (const absl::Time time : record.token_times) {
+      times.push_back(MonotonicSeconds(time));
+    }
+    const Json json = {{"status", record.status.ToString()},
+                       {"sent_at_s", MonotonicSeconds(record.sent_at)},
+                       {"input_tokens", record.num_input_tokens},
+                       {"output_tokens", record.num_output_tokens},
+                       {"token_times_s", std::move(times)}};
+    lines += Dump(json, /*indent=*/-1);
+  }
+  return lines;
 }
 
 }  // namespace drover::bench

@@ -85,4 +85,13 @@ std::vector<absl::Duration> PoissonArrivals(double rate, int32_t num_requests,
   return arrivals;
 }
 
+std::vector<absl::Duration> EvenArrivals(double rate, int32_t num_requests) {
+  std::vector<absl::Duration> arrivals;
+  arrivals.reserve(static_cast<size_t>(num_requests));
+  for (int32_t i = 0; i < num_requests; ++i) {
+    arrivals.push_back(absl::Seconds(i / rate));
+  }
+  return arrivals;
+}
+
 }  // namespace drover::bench

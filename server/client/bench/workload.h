@@ -42,4 +42,7 @@ absl::StatusOr<std::vector<BenchRequest>> MakeRequestsFromLines(
 std::vector<absl::Duration> PoissonArrivals(double rate, int32_t num_requests,
                                             uint64_t seed);
 
+// The same, one each 1/rate seconds.
+std::vector<absl::Duration> EvenArrivals(double rate, int32_t num_requests);
+
 }  // namespace drover::bench

@@ -78,6 +78,22 @@ TEST(BenchCommand, PrintsATableAndWritesTheSameAsJson) {
   EXPECT_THAT(server.requests(), SizeIs(22));
 }
 
+TEST(BenchCommand, WritesWhatWasSeenOfEachRequest) {
+  const TempDir dir;
+  ScriptedServer server;
+  BenchOptions options = Options(server.address());
+  options.records_file = dir.path() + "/records.jsonl";
+  ASSERT_EQ(RunWith(options).exit_status, 0);
+  std::ifstream file(options.records_file);
+  int num_records = 0;
+  for (std::string line; std::getline(file, line); ++num_records) {
+    const auto record = nlohmann::json::parse(line);
+    EXPECT_THAT(record["token_times_s"], SizeIs(3));
+    EXPECT_LE(record["sent_at_s"], record["token_times_s"][0]);
+  }
+  EXPECT_EQ(num_records, 20);
+}
+
 TEST(BenchCommand, ReadsPromptsFromAFile) {
   const TempDir dir;
   ScriptedServer server;
@@ -142,6 +158,11 @@ TEST(BenchCommand, NoticesBeforeTheRunThatTheReportCannotBeWritten) {
   const Outcome outcome = RunWith(options);
   EXPECT_EQ(outcome.exit_status, 1);
   EXPECT_THAT(outcome.err, HasSubstr("cannot write /nonexistent/report.json"));
+
+  options.json_file.clear();
+  options.records_file = "/nonexistent/records";
+  EXPECT_THAT(RunWith(options).err,
+              HasSubstr("cannot write /nonexistent/records"));
   EXPECT_THAT(server.requests(), SizeIs(0));
 }
 

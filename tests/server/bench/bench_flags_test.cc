@@ -46,7 +46,7 @@ TEST(BenchFlags, AllAreRead) {
   const Parsed parsed = Parse(
       "throughput --address host:1 --input-len 5:9 --output-len 7 "
       "--num-requests 3 --warmup 0 --rate 2.5 --seed 11 "
-      "--goodput ttft:200ms --json out.json");
+      "--goodput ttft:200ms --json out.json --records out.jsonl --evenly");
   ASSERT_EQ(parsed.error, "");
   const BenchOptions& options = parsed.options;
   EXPECT_EQ(options.address, "host:1");
@@ -59,6 +59,8 @@ TEST(BenchFlags, AllAreRead) {
   ASSERT_TRUE(options.goodput.has_value());
   EXPECT_EQ(options.goodput->ttft, absl::Milliseconds(200));
   EXPECT_EQ(options.json_file, "out.json");
+  EXPECT_EQ(options.records_file, "out.jsonl");
+  EXPECT_TRUE(options.evenly);
 }
 
 TEST(BenchFlags, RefuseWhatMakesNoSense) {
@@ -74,6 +76,7 @@ TEST(BenchFlags, RefuseWhatMakesNoSense) {
       {"latency --goodput fast", "--goodput \"fast\""},
       {"throughput --streams 4 --rate 1", "excludes"},
       {"throughput --rate 0", "--rate"},
+      {"throughput --evenly", "--rate"},
       {"throughput --input-len 4 --prompt-file f", "excludes"},
   };
   for (const Row& row : rows) {

@@ -4,6 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <sstream>
+#include <string>
+#include <vector>
 
 #include "server/client/bench/report_format.h"
 
@@ -117,6 +120,7 @@ TEST(ReportJson, HoldsOptionsAndResults) {
       FormatJson(options, MakeReport(Records(), kDuration, options.goodput)));
   EXPECT_EQ(json["benchmark"], "throughput");
   EXPECT_EQ(json["rate_per_s"], 2.5);
+  EXPECT_EQ(json["arrivals"], "poisson");
   EXPECT_FALSE(json.contains("streams"));
   EXPECT_EQ(json["input_len"], nlohmann::json({128, 128}));
   EXPECT_EQ(json["goodput_limits_ms"], nlohmann::json({{"ttft", 200.0}}));
@@ -126,6 +130,20 @@ TEST(ReportJson, HoldsOptionsAndResults) {
   EXPECT_EQ(json["goodput_per_s"], 0.5);
   EXPECT_EQ(json["ttft_ms"]["mean"], 200.0);
   EXPECT_EQ(json["itl_ms"]["count"], 3);
+}
+
+TEST(ReportRecords, AreALineForEachRequestInItsOrder) {
+  std::istringstream lines(FormatRecords(Records()));
+  std::vector<nlohmann::json> records;
+  for (std::string line; std::getline(lines, line);) {
+    records.push_back(nlohmann::json::parse(line));
+  }
+  ASSERT_EQ(records.size(), 5u);
+  EXPECT_EQ(records[0]["status"], "OK");
+  EXPECT_EQ(records[0]["input_tokens"], 8);
+  EXPECT_EQ(records[0]["token_times_s"], nlohmann::json({0.1, 0.11, 0.12}));
+  EXPECT_EQ(records[1]["status"], "UNAVAILABLE: gone");
+  EXPECT_EQ(records[1]["token_times_s"], nlohmann::json::array());
 }
 
 }  // namespace

@@ -91,5 +91,12 @@ TEST(PoissonArrivals, AreTheSameForTheSameSeedOnly) {
   EXPECT_NE(PoissonArrivals(5, 20, 1), PoissonArrivals(5, 20, 2));
 }
 
+TEST(EvenArrivals, BeginAtOnceAndAreEquallyFarApart) {
+  EXPECT_THAT(
+      EvenArrivals(/*rate=*/4, 3),
+      ::testing::ElementsAre(absl::ZeroDuration(), absl::Milliseconds(250),
+                             absl::Milliseconds(500)));
+}
+
 }  // namespace
 }  // namespace drover::bench
