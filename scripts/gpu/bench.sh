@@ -5,7 +5,8 @@
 #   scripts/gpu/bench.sh [CASE ...]     without cases: all of them
 #
 # Prints the client's report of each case; its JSON and the server's metrics go
-# to $DROVER_BENCH_DIR (default build/gpu/bench).
+# to $DROVER_BENCH_DIR (default build/gpu/bench). Words of $DROVER_SERVE_OPTIONS,
+# each --flag=value, go to the server and take the place of a case's own.
 
 source "$(dirname "$0")/env.sh" || exit 1
 source "$DROVER_ROOT/scripts/serving.sh"
@@ -13,8 +14,30 @@ source "$DROVER_ROOT/scripts/serving.sh"
 readonly ALL_CASES=(
   7b-latency 13b-latency 8b-latency
   8b-64x128 8b-3000x128 8b-1000x1000 8b-400x2048
+  8b-mixed
 )
 readonly BENCH_DIR="${DROVER_BENCH_DIR:-$GPU_DIR/bench}"
+read -ra EXTRA_SERVE_OPTIONS <<<"${DROVER_SERVE_OPTIONS:-}"
+readonly EXTRA_SERVE_OPTIONS
+
+source "$DROVER_ROOT/scripts/gpu/mixed.sh"
+
+# start_case SERVE_OPTION ...: a server with these options, as far as
+# $DROVER_SERVE_OPTIONS names no others.
+start_case() {
+  local option extra options=()
+  for option in "$@"; do
+    for extra in "${EXTRA_SERVE_OPTIONS[@]}"; do
+      [[ ${extra%%=*} != "${option%%=*}" ]] || continue 2
+      # A model's folder says its shape.
+      [[ ${extra%%=*} != --model || $option != --model-config=* ]] ||
+        continue 2
+    done
+    options+=("$option")
+  done
+  start_server "$GPU_DIR/bin" "${options[@]}" "${EXTRA_SERVE_OPTIONS[@]}"
+  grep -Ei 'gpu|ready|kv' "$server_log" | tail -n 8
+}
 
 # serve_options CASE, bench_options CASE: one word to a line.
 serve_options() {
@@ -22,7 +45,6 @@ serve_options() {
     7b-*) echo --model-config=llama-2-7b ;;
     13b-*) echo --model-config=llama-2-13b ;;
     8b-*) echo --model-config=llama-3.1-8b ;;
-    *) die "there is no case $1" "expected one of: ${ALL_CASES[*]}" ;;
   esac
   case "$1" in
     *-latency) echo --max-batch-size=8 ;;
@@ -48,29 +70,44 @@ bench_options() {
     printf '%s\n' --input-len="$length" --output-len="$length"
 }
 
-run_case() {
+# One client, one load.
+run_load() {
   local serve bench
   mapfile -t serve < <(serve_options "$1")
   mapfile -t bench < <(bench_options "$1")
-  start_server "$GPU_DIR/bin" --load-format=dummy "${serve[@]}" \
-    --max-sequence-length=4096 --max-new-tokens=2048 --max-step-tokens=2048 \
+  start_case --load-format=dummy "${serve[@]}" --max-sequence-length=4096 \
+    --max-new-tokens=2048 --max-step-tokens=2048 \
     --max-concurrent-requests=4096
-  grep -Ei 'gpu|ready|kv' "$server_log" | tail -n 8
   stage "$1: drover bench ${bench[*]}" \
     "$GPU_DIR/bin/drover" bench "${bench[@]}" \
     --address="127.0.0.1:$grpc_port" --json="$BENCH_DIR/$1.json"
+}
+
+save_metrics() {
   python3 -c 'import sys, urllib.request as r
 sys.stdout.buffer.write(r.urlopen(sys.argv[1]).read())' \
     "http://127.0.0.1:$http_port/metrics" >"$BENCH_DIR/$1.metrics"
+}
+
+run_case() {
+  case "$1" in
+    8b-mixed) run_mixed ;;
+    *) run_load "$1" ;;
+  esac
+  [[ -z $server_pid ]] || save_metrics "$1"
   stop_server
 }
 
+cases=("$@")
+((${#cases[@]})) || cases=("${ALL_CASES[@]}")
+for case in "${cases[@]}"; do
+  [[ " ${ALL_CASES[*]} " == *" $case "* ]] ||
+    die "there is no case $case" "expected one of: ${ALL_CASES[*]}"
+done
 trap stop_server EXIT
 mkdir -p "$BENCH_DIR"
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
 "$GPU_DIR/bin/cuda_read_bandwidth"
-cases=("$@")
-((${#cases[@]})) || cases=("${ALL_CASES[@]}")
 for case in "${cases[@]}"; do
   run_case "$case"
 done
