@@ -14,13 +14,14 @@ source "$DROVER_ROOT/scripts/serving.sh"
 readonly ALL_CASES=(
   7b-latency 13b-latency 8b-latency
   8b-64x128 8b-3000x128 8b-1000x1000 8b-400x2048
-  8b-mixed
+  8b-mixed 7b-start
 )
 readonly BENCH_DIR="${DROVER_BENCH_DIR:-$GPU_DIR/bench}"
 read -ra EXTRA_SERVE_OPTIONS <<<"${DROVER_SERVE_OPTIONS:-}"
 readonly EXTRA_SERVE_OPTIONS
 
 source "$DROVER_ROOT/scripts/gpu/mixed.sh"
+source "$DROVER_ROOT/scripts/gpu/start.sh"
 
 # start_case SERVE_OPTION ...: a server with these options, as far as
 # $DROVER_SERVE_OPTIONS names no others.
@@ -92,6 +93,7 @@ sys.stdout.buffer.write(r.urlopen(sys.argv[1]).read())' \
 run_case() {
   case "$1" in
     8b-mixed) run_mixed ;;
+    7b-start) run_start ;;
     *) run_load "$1" ;;
   esac
   [[ -z $server_pid ]] || save_metrics "$1"
