@@ -14,7 +14,7 @@ source "$DROVER_ROOT/scripts/serving.sh"
 readonly ALL_CASES=(
   7b-latency 13b-latency 8b-latency
   8b-64x128 8b-3000x128 8b-1000x1000 8b-400x2048
-  8b-mixed 7b-start
+  8b-mixed 7b-start 7b-transformers
 )
 readonly BENCH_DIR="${DROVER_BENCH_DIR:-$GPU_DIR/bench}"
 read -ra EXTRA_SERVE_OPTIONS <<<"${DROVER_SERVE_OPTIONS:-}"
@@ -71,6 +71,16 @@ bench_options() {
     printf '%s\n' --input-len="$length" --output-len="$length"
 }
 
+# The peer of 7b-latency. Words of $DROVER_PEER_OPTIONS go to it.
+run_transformers() {
+  local options
+  read -ra options <<<"${DROVER_PEER_OPTIONS:-}"
+  stage "$1: transformers' compiled static cache" \
+    env LD_LIBRARY_PATH="$OUTER_LIBRARY_PATH" \
+    python3 bench/peers/transformers_static.py \
+    --json "$BENCH_DIR/$1.json" "${options[@]}"
+}
+
 # One client, one load.
 run_load() {
   local serve bench
@@ -94,6 +104,7 @@ run_case() {
   case "$1" in
     8b-mixed) run_mixed ;;
     7b-start) run_start ;;
+    7b-transformers) run_transformers "$1" ;;
     *) run_load "$1" ;;
   esac
   [[ -z $server_pid ]] || save_metrics "$1"

@@ -19,6 +19,9 @@ print(":".join([root + "/lib"] + sorted(glob.glob(site + "/nvidia/*/lib"))))
 PYTHON
 }
 
+# For programs that are not ours.
+# shellcheck disable=SC2034 # for those who source this
+readonly OUTER_LIBRARY_PATH="${LD_LIBRARY_PATH:-}"
 LD_LIBRARY_PATH="$GPU_DIR/lib:$(torch_library_path)${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 DROVER_TEST_SOURCE_DIR="$DROVER_ROOT"
 export LD_LIBRARY_PATH DROVER_TEST_SOURCE_DIR
