@@ -28,6 +28,7 @@
 #include "server/router.h"
 #include "server/served_model.h"
 #include "server/signal_listener.h"
+#include "sharding/exit_status.h"
 #include "sharding/shard_group.h"
 
 namespace drover {
@@ -300,7 +301,7 @@ int Fail(const ServeOptions& options, Logger& logger, std::string_view what,
       options.termination_log,
       StrCat(what, ": ",
              std::string_view(cause.message().data(), cause.message().size())));
-  return 1;
+  return absl::IsResourceExhausted(cause) ? kExitDoesNotFit : 1;
 }
 
 }  // namespace

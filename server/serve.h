@@ -5,8 +5,9 @@
 namespace drover {
 
 // `drover serve`: starts the shard, serves until SIGTERM or SIGINT, and says
-// how it went: 0 after a clean end, 1 if it could not start or lost its shard
-// (one line in the log says why, as does the termination log).
+// how it went: 0 after a clean end, 1 if it could not start or lost its shard,
+// kExitDoesNotFit if the model does not fit into memory (one line in the log
+// says why, as does the termination log).
 //
 //   start    ports checked, HTTP up (live, not ready), shard loads, gRPC up,
 //            ready

@@ -209,6 +209,12 @@ std::string ChildProcess::Epitaph() const {
                       signal == SIGKILL ? "; perhaps memory ran out)" : ")");
 }
 
+std::optional<int> ChildProcess::exit_status() const {
+  absl::MutexLock lock(&mutex_);
+  if (WIFSIGNALED(wait_status_)) return std::nullopt;
+  return WEXITSTATUS(wait_status_);
+}
+
 void ChildProcess::Signal(int signal) {
   absl::MutexLock lock(&mutex_);
   if (!exited_) kill(pid_, signal);

@@ -3,6 +3,8 @@
 #include <sys/types.h>
 
 #include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -50,6 +52,8 @@ class ChildProcess {
 
   // How it ended: "exited with status 1". Only after WaitForExit returned true.
   std::string Epitaph() const;
+  // Nothing if a signal killed it. Only after WaitForExit returned true.
+  std::optional<int> exit_status() const;
 
   void Signal(int signal);
 

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "sharding/channel_limits.h"
+#include "sharding/exit_status.h"
 
 namespace drover {
 namespace {
@@ -63,7 +64,7 @@ absl::Status ShardGroup::Connect() {
     child_->Signal(SIGKILL);
     return absl::UnavailableError(info.status().message());
   }
-  if (!info.ok()) return CauseOfEnd(info.status());
+  if (!info.ok()) return CauseOfFailedStart(info.status());
   info_ = *info;
   return absl::OkStatus();
 }
@@ -117,6 +118,16 @@ void ShardGroup::OnLine(std::string_view line) {
     (ours ? last_error_line_ : last_foreign_line_) = std::string(text);
   }
   if (options_.on_log) options_.on_log(level, text);
+}
+
+absl::Status ShardGroup::CauseOfFailedStart(const absl::Status& status) {
+  const absl::Status cause = CauseOfEnd(status);
+  // A device gives much memory back slowly.
+  if (child_->WaitForExit(kPartingTime) &&
+      child_->exit_status() == kExitDoesNotFit) {
+    return absl::ResourceExhaustedError(cause.message());
+  }
+  return cause;
 }
 
 absl::Status ShardGroup::CauseOfEnd(const absl::Status& status) {

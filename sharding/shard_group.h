@@ -37,7 +37,8 @@ class ShardGroup final : public Executor {
   };
 
   // Starts the shard and waits until it is ready. The status of a shard that
-  // cannot start carries what it said last.
+  // cannot start carries what it said last: RESOURCE_EXHAUSTED if the model
+  // does not fit into memory, UNAVAILABLE otherwise.
   static absl::StatusOr<std::unique_ptr<ShardGroup>> Launch(Options options);
   // Ends the shard: asks, waits, kills.
   ~ShardGroup() override;
@@ -56,6 +57,8 @@ class ShardGroup final : public Executor {
   absl::Status Connect();
   void OnLine(std::string_view line);
   void Deliver(absl::StatusOr<StepResult> result);
+  // As CauseOfEnd; RESOURCE_EXHAUSTED if the model does not fit.
+  absl::Status CauseOfFailedStart(const absl::Status& status);
   // Why the shard is gone, after its stream ended with `status`.
   absl::Status CauseOfEnd(const absl::Status& status);
 

@@ -18,6 +18,7 @@
 #include "base/status_macros.h"
 #include "model/model_config.h"
 #include "model/model_executor.h"
+#include "sharding/exit_status.h"
 #include "sharding/serve_shard.h"
 #ifdef DROVER_WITH_CUDA
 #include "model/cuda/cuda_executor.h"
@@ -194,5 +195,5 @@ int main(int argc, char** argv) {
   const absl::Status status = drover::RunShard(std::move(options));
   if (status.ok()) return 0;
   spdlog::error("{}", std::string(status.message()));
-  return 1;
+  return absl::IsResourceExhausted(status) ? drover::kExitDoesNotFit : 1;
 }

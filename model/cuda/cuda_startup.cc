@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "base/clock.h"
 #include "model/cuda/cuda_status.h"
 #include "model/cuda/cuda_step_runner.h"
@@ -15,6 +17,11 @@ namespace drover::cuda {
 namespace {
 
 absl::Time Now() { return Clock::Monotonic().Now(); }
+
+std::string GiB(int64_t bytes) {
+  return absl::StrFormat("%.2f GiB",
+                         static_cast<double>(bytes) / (1024.0 * 1024 * 1024));
+}
 
 int32_t BlocksFor(int32_t num_tokens) {
   return (num_tokens + kBlockSize - 1) / kBlockSize;
@@ -133,8 +140,33 @@ absl::Status CudaStepRunner::Open() {
   return absl::OkStatus();
 }
 
+// Before minutes go by: weights that leave nothing for the rest.
+absl::Status CudaStepRunner::CheckWeightsFit() const {
+  const int64_t weight_bytes = WeightBytes(config_, dtype_);
+  DROVER_ASSIGN_OR_RETURN(const int64_t usable_bytes, UsableBytes());
+  if (weight_bytes < usable_bytes) return absl::OkStatus();
+  DROVER_ASSIGN_OR_RETURN(const int64_t free_bytes, FreeDeviceBytes());
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "too little GPU memory: the weights take ", GiB(weight_bytes), ", ",
+      device_.name, " has ", GiB(device_.total_bytes), ", ", GiB(free_bytes),
+      " of it free and ", GiB(std::max(int64_t{0}, usable_bytes)),
+      " for this process at gpu_memory_fraction ",
+      options_.gpu_memory_fraction));
+}
+
+absl::StatusOr<int64_t> CudaStepRunner::UsableBytes() const {
+  DROVER_ASSIGN_OR_RETURN(const int64_t free_bytes, FreeDeviceBytes());
+  const auto usable = static_cast<int64_t>(
+      options_.gpu_memory_fraction * static_cast<double>(device_.total_bytes));
+  return usable - (device_.total_bytes - free_bytes);
+}
+
 absl::StatusOr<DeviceWeights> CudaStepRunner::LoadWeights(
     const LoadProgressCallback& on_progress) {
+  // A cache of fixed size does not heed the fraction.
+  if (options_.model.kv_cache_bytes == 0) {
+    DROVER_RETURN_IF_ERROR(CheckWeightsFit());
+  }
   DROVER_ASSIGN_OR_RETURN(DeviceWeights weights,
                           AllocateWeights(config_, dtype_));
   DROVER_RETURN_IF_ERROR(options_.model.dummy.has_value()
@@ -247,11 +279,7 @@ absl::Status CudaStepRunner::AllocateKvCache() {
   const int64_t block_bytes = config_.kv_bytes_per_token(dtype_) * kBlockSize;
   int64_t cache_bytes = options_.model.kv_cache_bytes;
   if (cache_bytes == 0) {
-    DROVER_ASSIGN_OR_RETURN(const int64_t free_bytes, FreeDeviceBytes());
-    const auto usable =
-        static_cast<int64_t>(options_.gpu_memory_fraction *
-                             static_cast<double>(device_.total_bytes));
-    cache_bytes = usable - (device_.total_bytes - free_bytes);
+    DROVER_ASSIGN_OR_RETURN(cache_bytes, UsableBytes());
   }
   const int64_t num_blocks =
       std::min(cache_bytes / block_bytes,

@@ -81,6 +81,9 @@ class CudaStepRunner {
 
   // Start-up, in this order.
   absl::Status Open();
+  absl::Status CheckWeightsFit() const;
+  // Of the device's memory, what this process may still take.
+  absl::StatusOr<int64_t> UsableBytes() const;
   absl::StatusOr<DeviceWeights> LoadWeights(
       const LoadProgressCallback& on_progress);
   absl::Status BuildModel(DeviceWeights weights);

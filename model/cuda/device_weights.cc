@@ -112,11 +112,15 @@ DeviceWeights LayOut(const ModelConfig& config, DType dtype, Arena arena) {
 
 }  // namespace
 
+int64_t WeightBytes(const ModelConfig& config, DType dtype) {
+  return LayOut(config, dtype, Arena()).num_bytes;
+}
+
 absl::StatusOr<DeviceWeights> AllocateWeights(const ModelConfig& config,
                                               DType dtype) {
-  const int64_t bytes = LayOut(config, dtype, Arena()).num_bytes;
-  DROVER_ASSIGN_OR_RETURN(DeviceMemory memory,
-                          AllocateDevice(bytes, "the weights"));
+  DROVER_ASSIGN_OR_RETURN(
+      DeviceMemory memory,
+      AllocateDevice(WeightBytes(config, dtype), "the weights"));
   DeviceWeights weights = LayOut(config, dtype, Arena(memory.get()));
   weights.memory = std::move(memory);
   return weights;

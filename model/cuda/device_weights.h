@@ -50,6 +50,9 @@ struct DeviceWeights {
   std::vector<WeightTarget> targets;
 };
 
+// Of the memory that AllocateWeights takes.
+int64_t WeightBytes(const ModelConfig& config, DType dtype);
+
 // Allocates; the contents are undefined.
 absl::StatusOr<DeviceWeights> AllocateWeights(const ModelConfig& config,
                                               DType dtype);

@@ -163,6 +163,13 @@ TEST(ServeTest, AShardThatCannotStartIsStatusOneWithItsWords) {
   EXPECT_EQ(run.termination_log(), "cannot start: the weights are gone\n");
 }
 
+TEST(ServeTest, AModelThatDoesNotFitIsAStatusOfItsOwn) {
+  ServeRun run("--refuse 'too little memory' --refuse-status 3");
+  EXPECT_FALSE(run.AwaitReady());
+  EXPECT_EQ(run.Join(), 3);
+  EXPECT_EQ(run.termination_log(), "cannot start: too little memory\n");
+}
+
 TEST(ServeTest, WhatIsNoShardProgramIsStatusOneWithAdvice) {
   ServeOptions options;
   options.model = kDemoModel;

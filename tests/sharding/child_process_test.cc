@@ -44,12 +44,14 @@ TEST_F(ChildProcessTest, DeliversItsLinesAndItsEnd) {
   ASSERT_TRUE(child->WaitForExit(absl::Seconds(30)));
   EXPECT_THAT(lines_, ElementsAre("one", "two", "three"));
   EXPECT_EQ(child->Epitaph(), "exited with status 3");
+  EXPECT_EQ(child->exit_status(), 3);
 }
 
 TEST_F(ChildProcessTest, NamesTheSignalThatKilledIt) {
   auto child = StartShell("kill -6 $$");
   ASSERT_TRUE(child->WaitForExit(absl::Seconds(30)));
   EXPECT_EQ(child->Epitaph(), "was killed by signal 6 (Aborted)");
+  EXPECT_EQ(child->exit_status(), std::nullopt);
 }
 
 TEST_F(ChildProcessTest, AKillSuggestsThatMemoryRanOut) {

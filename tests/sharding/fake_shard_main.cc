@@ -16,10 +16,12 @@ int main(int argc, char** argv) {
   int router_fd = -1;
   std::string fingerprint, refuse;
   uint64_t failing_step = 0, crashing_step = 0, holding_step = 0;
+  int refuse_status = 1;
   bool hang = false;
   app.add_option("--router-fd", router_fd);
   app.add_option("--fingerprint", fingerprint);
-  app.add_option("--refuse", refuse, "Say this and exit 1");
+  app.add_option("--refuse", refuse, "Say this and exit");
+  app.add_option("--refuse-status", refuse_status, "With this");
   app.add_option("--failing-step", failing_step);
   app.add_option("--crashing-step", crashing_step);
   app.add_option("--holding-step", holding_step, "Never end this one");
@@ -27,7 +29,7 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   if (!refuse.empty()) {
     std::fprintf(stderr, "E %s\n", refuse.c_str());
-    return 1;
+    return refuse_status;
   }
   std::fprintf(stderr, "I loading nothing\n");
   if (hang) pause();

@@ -10,7 +10,9 @@
 #include <vector>
 
 #include "absl/synchronization/notification.h"
+#include "base/strings.h"
 #include "scheduler/engine.h"
+#include "sharding/exit_status.h"
 #include "tests/testing/fake_shard.h"
 #include "tests/testing/temp_dir.h"
 
@@ -114,6 +116,12 @@ TEST(ShardGroupTest, AnEngineMayStopAtTheMomentItLosesTheShard) {
 TEST(ShardGroupTest, AShardThatRefusesToStartSaysWhy) {
   const auto group = Launch({"--refuse=no such model: /nowhere"});
   EXPECT_EQ(group.status(), absl::UnavailableError("no such model: /nowhere"));
+}
+
+TEST(ShardGroupTest, AModelThatDoesNotFitIsToldApart) {
+  const auto group = Launch({"--refuse=too little memory",
+                             StrCat("--refuse-status=", kExitDoesNotFit)});
+  EXPECT_EQ(group.status(), absl::ResourceExhaustedError("too little memory"));
 }
 
 TEST(ShardGroupTest, AShardThatLeavesInsteadOfStartingIsNamedSo) {
