@@ -251,6 +251,22 @@ class LifecycleTest(unittest.TestCase):
                     self.assertIn(word, said)
                     self.assertEqual(len(said.splitlines()), 1, said)
 
+    def test_a_model_that_does_not_fit_is_a_status_of_its_own(self):
+        ended = run("serve", "--model", str(MODEL), "--grpc-port", "0",
+                    "--port", "0", "--kv-cache-bytes", "1")
+        self.assertEqual(ended.returncode, 3)
+
+    def test_the_latency_table_starts_servers_and_says_what_does_not_fit(self):
+        ended = run("bench", "latency", "--table",
+                    "--serve-options=--device=cpu --kv-cache-bytes=1")
+        self.assertEqual(ended.returncode, 0, ended.stderr)
+        rows = [line.split("does not fit:")
+                for line in ended.stdout.splitlines() if "llama" in line]
+        self.assertEqual(["llama-2-7b", "llama-2-13b", "llama-2-70b"],
+                         [row[0].strip() for row in rows])
+        for row in rows:
+            self.assertIn("got 1", row[1])
+
     def test_what_a_client_got_wrong_is_one_line_and_a_status(self):
         with Server() as server:
             address = f"127.0.0.1:{server.ports['grpc_port']}"

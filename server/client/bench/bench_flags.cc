@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/str_split.h"
 #include "server/client/flag_checks.h"
 
 namespace drover {
@@ -62,6 +63,25 @@ void AddSharedFlags(CLI::App& app, BenchOptions& options) {
       ->type_name("FILE");
 }
 
+void AddTableFlags(CLI::App& app, BenchOptions& options) {
+  CLI::Option* table =
+      app.add_flag("--table", options.table,
+                   "Instead of one server: start one with each of Llama-2-7B, "
+                   "13B and 70B, and print a row each")
+          ->excludes(app.get_option("--address"))
+          ->excludes(app.get_option("--records"));
+  app.add_option_function<std::string>(
+         "--serve-options",
+         [&options](const std::string& words) {
+           options.serve_options =
+               absl::StrSplit(words, ' ', absl::SkipEmpty());
+         },
+         "For --table's servers, as --serve-options='--device=cuda "
+         "--dtype=float16'")
+      ->type_name("WORDS")
+      ->needs(table);
+}
+
 void AddThroughputFlags(CLI::App& app, BenchOptions& options,
                         CLI::Option* input_len) {
   CLI::Option* streams =
@@ -105,6 +125,7 @@ void AddBenchFlags(CLI::App& bench, BenchOptions& options) {
       AddMode(bench, "One request after the other: how fast is one alone",
               options, latency);
   AddLength(*latency_app, "--input-len", latency->input_len, kInputLenHelp);
+  AddTableFlags(*latency_app, *latency);
 
   const auto throughput =
       std::make_shared<BenchOptions>(BenchOptions::Throughput());

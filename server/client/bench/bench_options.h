@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "server/client/bench/goodput_limits.h"
@@ -36,6 +37,11 @@ struct BenchOptions {
   std::string records_file;  // likewise
   // For the server to tell its limits, before anything else.
   absl::Duration patience = absl::Seconds(10);
+
+  // Of latency: a row for each of the published shapes, on servers of its own.
+  bool table = false;
+  std::vector<std::string> serve_options;  // for these, each --flag=value
+  std::string server_program = "/proc/self/exe";
 
   static BenchOptions Latency();
   static BenchOptions Throughput();

@@ -1,14 +1,12 @@
 #include "server/client/bench/report_format.h"
 
-#include <nlohmann/json.hpp>
+#include <algorithm>
 
 #include "absl/strings/str_format.h"
 #include "base/strings.h"
 
 namespace drover::bench {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 // Further ones are only counted.
 constexpr size_t kMaxFailureLines = 5;
@@ -54,66 +52,6 @@ std::string MergeNote(const Report& report) {
       report.num_merged_messages, report.num_messages);
 }
 
-Json ToJson(const Summary& summary) {
-  return {{"count", summary.count},     {"mean", Millis(summary.mean)},
-          {"p50", Millis(summary.p50)}, {"p90", Millis(summary.p90)},
-          {"p99", Millis(summary.p99)}, {"max", Millis(summary.max)}};
-}
-
-Json ToJson(const LengthRange& range) { return {range.min, range.max}; }
-
-void AddLimit(const char* name, const std::optional<absl::Duration>& limit,
-              Json& object) {
-  if (limit.has_value()) object[name] = Millis(*limit);
-}
-
-Json OptionsToJson(const BenchOptions& options) {
-  Json json = {{"benchmark", options.name},
-               {"address", options.address},
-               {"num_requests", options.num_requests},
-               {"warmup", options.warmup}};
-  if (options.rate.has_value()) {
-    json["rate_per_s"] = *options.rate;
-    json["arrivals"] = options.evenly ? "even" : "poisson";
-  } else {
-    json["streams"] = options.streams;
-  }
-  if (options.prompt_file.empty()) {
-    json["input_len"] = ToJson(options.input_len);
-  } else {
-    json["prompt_file"] = options.prompt_file;
-  }
-  json["output_len"] = ToJson(options.output_len);
-  json["seed"] = options.seed;
-  if (options.goodput.has_value()) {
-    Json& limits = json["goodput_limits_ms"] = Json::object();
-    AddLimit("ttft", options.goodput->ttft, limits);
-    AddLimit("tpot", options.goodput->tpot, limits);
-    AddLimit("e2e", options.goodput->e2e, limits);
-  }
-  return json;
-}
-
-// Of the machine's steady clock, which every process reads alike.
-double MonotonicSeconds(absl::Time time) {
-  return absl::ToDoubleSeconds(time - absl::UnixEpoch());
-}
-
-// A path or a server's message may be no UTF-8.
-std::string Dump(const Json& json, int indent) {
-  return json.dump(indent, ' ', /*ensure_ascii=*/false,
-                   Json::error_handler_t::replace) +
-         "\n";
-}
-
-Json FailuresToJson(const Report& report) {
-  Json failures = Json::array();
-  for (const Report::Failure& failure : report.failures) {
-    failures.push_back({{"what", failure.what}, {"count", failure.count}});
-  }
-  return failures;
-}
-
 }  // namespace
 
 std::string DescribeRun(const BenchOptions& options) {
@@ -154,46 +92,25 @@ std::string FormatTable(const BenchOptions& options, const Report& report) {
   return table + MergeNote(report);
 }
 
-std::string FormatJson(const BenchOptions& options, const Report& report) {
-  Json json = OptionsToJson(options);
-  json["drover_version"] = DROVER_VERSION;
-  json["completed"] = report.num_completed;
-  json["failed"] = report.num_failed;
-  json["failures"] = FailuresToJson(report);
-  json["duration_s"] = absl::ToDoubleSeconds(report.duration);
-  json["input_tokens"] = report.num_input_tokens;
-  json["output_tokens"] = report.num_output_tokens;
-  json["messages"] = report.num_messages;
-  json["merged_messages"] = report.num_merged_messages;
-  json["requests_per_s"] = report.request_rate;
-  json["output_tokens_per_s"] = report.output_token_rate;
-  json["total_tokens_per_s"] = report.total_token_rate;
-  if (report.num_good.has_value()) {
-    json["good_requests"] = *report.num_good;
-    json["goodput_per_s"] = *report.goodput;
-  }
-  json["ttft_ms"] = ToJson(report.ttft);
-  json["tpot_ms"] = ToJson(report.tpot);
-  json["itl_ms"] = ToJson(report.itl);
-  json["e2e_ms"] = ToJson(report.e2e);
-  return Dump(json, /*indent=*/2);
+std::string FormatTableHead(const BenchOptions& options) {
+  return absl::StrFormat(
+      "%s tokens in, %s out, one request at a time, %d of each model, random "
+      "weights\n\n%-12s %12s %12s %12s %12s %12s\n",
+      options.input_len.ToString(), options.output_len.ToString(),
+      options.num_requests, "ms", "TTFT p50", "TPOT p50", "ITL p99", "E2E p50",
+      "tokens/s");
 }
 
-std::string FormatRecords(const std::vector<StreamRecord>& records) {
-  std::string lines;
-  for (const StreamRecord& record : records) {
-    Json times = Json::array();
-    for (const absl::Time time : record.token_times) {
-      times.push_back(MonotonicSeconds(time));
-    }
-    const Json json = {{"status", record.status.ToString()},
-                       {"sent_at_s", MonotonicSeconds(record.sent_at)},
-                       {"input_tokens", record.num_input_tokens},
-                       {"output_tokens", record.num_output_tokens},
-                       {"token_times_s", std::move(times)}};
-    lines += Dump(json, /*indent=*/-1);
+std::string FormatTableRow(const TableRow& row) {
+  if (!row.report.has_value()) {
+    return absl::StrFormat("%-12s does not fit: %s\n", row.model,
+                           row.does_not_fit);
   }
-  return lines;
+  const Report& report = *row.report;
+  return absl::StrFormat("%-12s %12.2f %12.3f %12.2f %12.1f %12.1f\n",
+                         row.model, Millis(report.ttft.p50),
+                         Millis(report.tpot.p50), Millis(report.itl.p99),
+                         Millis(report.e2e.p50), report.output_token_rate);
 }
 
 }  // namespace drover::bench

@@ -63,6 +63,17 @@ TEST(BenchFlags, AllAreRead) {
   EXPECT_TRUE(options.evenly);
 }
 
+TEST(BenchFlags, ATableTakesOptionsForItsServers) {
+  const Parsed parsed = Parse(
+      "latency --table --num-requests 3 "
+      "--serve-options='--device=cpu  --threads=2'");
+  ASSERT_EQ(parsed.error, "");
+  EXPECT_TRUE(parsed.options.table);
+  EXPECT_EQ(parsed.options.num_requests, 3);
+  EXPECT_THAT(parsed.options.serve_options,
+              ::testing::ElementsAre("--device=cpu", "--threads=2"));
+}
+
 TEST(BenchFlags, RefuseWhatMakesNoSense) {
   struct Row {
     const char* arguments;
@@ -74,6 +85,9 @@ TEST(BenchFlags, RefuseWhatMakesNoSense) {
       {"latency --num-requests 0", "--num-requests"},
       {"latency --input-len 0", "--input-len \"0\""},
       {"latency --goodput fast", "--goodput \"fast\""},
+      {"latency --table --address host:1", "excludes"},
+      {"latency --serve-options=--device=cpu", "--table"},
+      {"throughput --table", "--table"},
       {"throughput --streams 4 --rate 1", "excludes"},
       {"throughput --rate 0", "--rate"},
       {"throughput --evenly", "--rate"},

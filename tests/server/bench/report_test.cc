@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "server/client/bench/report_format.h"
+#include "server/client/bench/report_json.h"
 
 namespace drover::bench {
 namespace {
