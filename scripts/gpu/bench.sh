@@ -76,8 +76,7 @@ run_transformers() {
   local options
   read -ra options <<<"${DROVER_PEER_OPTIONS:-}"
   stage "$1: transformers' compiled static cache" \
-    env LD_LIBRARY_PATH="$OUTER_LIBRARY_PATH" \
-    python3 bench/peers/transformers_static.py \
+    outer_python bench/peers/transformers_static.py \
     --json "$BENCH_DIR/$1.json" "${options[@]}"
 }
 
@@ -95,7 +94,7 @@ run_load() {
 }
 
 save_metrics() {
-  python3 -c 'import sys, urllib.request as r
+  outer_python -c 'import sys, urllib.request as r
 sys.stdout.buffer.write(r.urlopen(sys.argv[1]).read())' \
     "http://127.0.0.1:$http_port/metrics" >"$BENCH_DIR/$1.metrics"
 }

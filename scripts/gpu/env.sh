@@ -19,9 +19,11 @@ print(":".join([root + "/lib"] + sorted(glob.glob(site + "/nvidia/*/lib"))))
 PYTHON
 }
 
-# For programs that are not ours.
-# shellcheck disable=SC2034 # for those who source this
-readonly OUTER_LIBRARY_PATH="${LD_LIBRARY_PATH:-}"
+# This machine's Python, with this machine's libraries.
+OUTER_LIBRARY_PATH="${LD_LIBRARY_PATH:-}"
+readonly OUTER_LIBRARY_PATH
+outer_python() { LD_LIBRARY_PATH="$OUTER_LIBRARY_PATH" python3 "$@"; }
+
 LD_LIBRARY_PATH="$GPU_DIR/lib:$(torch_library_path)${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 DROVER_TEST_SOURCE_DIR="$DROVER_ROOT"
 export LD_LIBRARY_PATH DROVER_TEST_SOURCE_DIR

@@ -46,5 +46,5 @@ run_mixed() {
     mixed_streams alone
   stage "the same, and $MIXED_PROMPTS prompts of $MIXED_PROMPT_TOKENS, $MIXED_RATE per second" \
     mixed_streams_and_prompts
-  python3 scripts/gpu/mixed_load.py "$BENCH_DIR/8b-mixed"
+  outer_python scripts/gpu/mixed_load.py "$BENCH_DIR/8b-mixed"
 }

@@ -19,7 +19,7 @@ first_token() {
 run_start() {
   local round begin end
   [[ -d $START_FOLDER ]] || stage "writing $START_FOLDER" \
-    python3 scripts/gpu/write_checkpoint.py "$START_FOLDER" \
+    outer_python scripts/gpu/write_checkpoint.py "$START_FOLDER" \
     "${START_CHECKPOINT[@]}"
   say "reading it into the page cache"
   cat "$START_FOLDER"/*.safetensors >/dev/null
@@ -30,7 +30,7 @@ run_start() {
     first_token
     end=$EPOCHREALTIME
     grep -E 'stage=|loaded model=' "$server_log"
-    python3 -c 'import sys
+    outer_python -c 'import sys
 print("7b-start %s: %.2f s from the start of the process to the first token"
       % (sys.argv[1], float(sys.argv[3]) - float(sys.argv[2])))' \
       "$round" "$begin" "$end"
