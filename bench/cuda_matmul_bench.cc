@@ -90,7 +90,7 @@ class Product {
     const DeviceLinear& first = *linears_.front();
     const auto count = static_cast<int>(linears_.size());
     const double bytes = 2.0 * first.in_features * first.out_features;
-    Require(matmul.Tune(linears_, output_, kMaxRows, buffers_.x.get(),
+    Require(matmul.Tune(linears_, output_, 1, kMaxRows, buffers_.x.get(),
                         buffers_.out.get()));
     const double cublas = Time(count, [&](cudaStream_t stream) {
       for (const DeviceLinear* linear : linears_) {

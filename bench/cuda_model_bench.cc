@@ -1,7 +1,9 @@
 // What steps cost on a GPU, without router and gRPC: a prefill, and decode
 // steps with two plans in flight, random weights.
 //
-//   cuda_model_bench SHAPE BATCH CONTEXT [STEPS [DTYPE]]
+//   cuda_model_bench SHAPE BATCH CONTEXT [STEPS [DTYPE [SAMPLING]]]
+//
+// SAMPLING: greedy, or full: warpers, penalties and scores.
 
 #include <algorithm>
 #include <cstdio>
@@ -24,11 +26,22 @@ namespace {
 
 constexpr int32_t kStepTokens = 2048;
 
+const SamplingParams kFullSampling = {.greedy = false,
+                                      .temperature = 0.8f,
+                                      .top_k = 50,
+                                      .top_p = 0.95f,
+                                      .typical_p = 0.95f,
+                                      .repetition_penalty = 1.2f,
+                                      .seed = 1,
+                                      .token_scores = true,
+                                      .top_n = 5};
+
 class Bench {
  public:
-  Bench(std::unique_ptr<CudaExecutor> executor, int32_t context,
-        int32_t max_new_tokens)
+  Bench(std::unique_ptr<CudaExecutor> executor, const SamplingParams& sampling,
+        int32_t context, int32_t max_new_tokens)
       : executor_(std::move(executor)),
+        sampling_(sampling),
         context_(context),
         blocks_per_sequence_((context + max_new_tokens) / kBlockSize + 1) {
     executor_->Start([this](absl::StatusOr<StepResult> result) {
@@ -82,10 +95,10 @@ class Bench {
                          .num_tokens = std::min(kStepTokens, context_ - done),
                          .sample = done + kStepTokens >= context_};
     if (done == 0) {
-      plan.admissions.push_back(
-          {.slot = {.slot = slot, .generation = 1},
-           .token_ids =
-               std::vector<int32_t>(static_cast<size_t>(context_), 17 + slot)});
+      plan.admissions.push_back({.slot = {.slot = slot, .generation = 1},
+                                 .token_ids = std::vector<int32_t>(
+                                     static_cast<size_t>(context_), 17 + slot),
+                                 .sampling = sampling_});
       for (int32_t i = 0; i < blocks_per_sequence_; ++i) {
         work.new_blocks.push_back(next_block_++);
       }
@@ -117,6 +130,7 @@ class Bench {
   BoundedQueue<absl::StatusOr<StepResult>> results_{/*capacity=*/16};
   std::vector<StepResult> pending_;
   std::unique_ptr<CudaExecutor> executor_;
+  const SamplingParams sampling_;
   const int32_t context_;
   const int32_t blocks_per_sequence_;
   int32_t next_block_ = kScratchBlock + 1;
@@ -127,7 +141,8 @@ class Bench {
 
 int Main(int argc, char** argv) {
   if (argc < 4) {
-    std::fprintf(stderr, "usage: %s SHAPE BATCH CONTEXT [STEPS [DTYPE]]\n",
+    std::fprintf(stderr,
+                 "usage: %s SHAPE BATCH CONTEXT [STEPS [DTYPE [SAMPLING]]]\n",
                  argv[0]);
     return 2;
   }
@@ -138,8 +153,10 @@ int Main(int argc, char** argv) {
   const absl::StatusOr<ModelConfig> config = NamedModelConfig(argv[1]);
   const absl::StatusOr<DType> dtype =
       ParseDType(argc > 5 ? argv[5] : "bfloat16");
-  if (!config.ok() || !dtype.ok() || batch < 1 || context < 1 ||
-      num_steps < 2) {
+  const std::string sampling = argc > 6 ? argv[6] : "greedy";
+  if (!config.ok() || !dtype.ok() ||
+      (sampling != "greedy" && sampling != "full") || batch < 1 ||
+      context < 1 || num_steps < 2) {
     std::fprintf(stderr, "bad arguments\n");
     return 2;
   }
@@ -154,7 +171,9 @@ int Main(int argc, char** argv) {
     std::fprintf(stderr, "%s\n", executor.status().ToString().c_str());
     return 1;
   }
-  Bench bench(*std::move(executor), context, num_steps);
+  Bench bench(*std::move(executor),
+              sampling == "full" ? kFullSampling : SamplingParams(), context,
+              num_steps);
   const absl::Duration prefill = bench.Prefill(batch);
   const absl::Duration step = bench.Decode(num_steps);
   std::printf(

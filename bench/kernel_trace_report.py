@@ -32,8 +32,11 @@ def main():
     busy_until = rows[0][0]
     idle = 0
     gaps = []
+    between_steps = []  # before the kernel that a step begins with
     sums = defaultdict(lambda: [0, 0, 0])
     for begin, end, blocks, name in rows:
+        if "InputsKernel" in name:
+            between_steps.append(max(0, begin - busy_until))
         if begin > busy_until:
             gaps.append(begin - busy_until)
             idle += begin - busy_until
@@ -46,11 +49,13 @@ def main():
         entry[2] += end - begin
     span = busy_until - rows[0][0]
     print(f"{len(rows)} kernels in {span / 1e3:.1f} us, idle {idle / 1e3:.1f}")
-    gaps.sort()
-    if gaps:
-        print(f"gaps: {len(gaps)}, median {gaps[len(gaps) // 2] / 1e3:.2f} us, "
-              f"99 % {gaps[int(len(gaps) * 0.99)] / 1e3:.2f}, "
-              f"largest {gaps[-1] / 1e3:.2f}")
+    for what, values in (("gaps", gaps), ("between steps", between_steps)):
+        values.sort()
+        if values:
+            print(f"{what}: {len(values)}, "
+                  f"median {values[len(values) // 2] / 1e3:.2f} us, "
+                  f"99 % {values[int(len(values) * 0.99)] / 1e3:.2f}, "
+                  f"largest {values[-1] / 1e3:.2f}")
     print(f"{'count':>6} {'alone us':>10} {'mean':>8} {'lasted':>8}  blocks kernel")
     for (name, blocks), (count, alone, lasted) in sorted(
             sums.items(), key=lambda item: -item[1][1])[:24]:

@@ -184,24 +184,31 @@ absl::Status TypedLlama<T>::Prepare() {
 template <typename T>
 absl::Status TypedLlama<T>::Tune() {
   // One of each kind per layer.
-  const auto tune = [&](DeviceLinear DeviceLayer::*kind, MatmulOutput output,
-                        const T* x, T* out) {
+  const auto tune = [&](DeviceLinear DeviceLayer::*kind, bool silu_mul,
+                        MatmulOutput output, const T* x, T* out) {
     std::vector<const DeviceLinear*> linears;
     for (const DeviceLayer& layer : weights_.layers) {
       linears.push_back(&(layer.*kind));
     }
-    return matmul_.Tune(linears, output, limits_.max_rows, x, out);
+    // With fewer rows it is SkinnyGemm's, or Gemv's.
+    const SkinnyGemmArgs<T> skinny = {
+        .silu_mul = silu_mul,
+        .in_features = linears.front()->in_features,
+        .out_features = linears.front()->out_features};
+    const int64_t min_rows =
+        kernels::cuda::SkinnyGemmSupported(skinny) ? kMaxSkinnyTokens + 1 : 1;
+    return matmul_.Tune(linears, output, min_rows, limits_.max_rows, x, out);
   };
+  DROVER_RETURN_IF_ERROR(tune(&DeviceLayer::qkv, /*silu_mul=*/false,
+                              MatmulOutput::kStore, normed_, qkv_));
+  DROVER_RETURN_IF_ERROR(tune(&DeviceLayer::o, /*silu_mul=*/false,
+                              MatmulOutput::kAdd, attended_, residual_));
+  DROVER_RETURN_IF_ERROR(tune(&DeviceLayer::gate_up, /*silu_mul=*/true,
+                              MatmulOutput::kStore, normed_, gate_up_));
+  DROVER_RETURN_IF_ERROR(tune(&DeviceLayer::down, /*silu_mul=*/false,
+                              MatmulOutput::kAdd, activated_, residual_));
   DROVER_RETURN_IF_ERROR(
-      tune(&DeviceLayer::qkv, MatmulOutput::kStore, normed_, qkv_));
-  DROVER_RETURN_IF_ERROR(
-      tune(&DeviceLayer::o, MatmulOutput::kAdd, attended_, residual_));
-  DROVER_RETURN_IF_ERROR(
-      tune(&DeviceLayer::gate_up, MatmulOutput::kStore, normed_, gate_up_));
-  DROVER_RETURN_IF_ERROR(
-      tune(&DeviceLayer::down, MatmulOutput::kAdd, activated_, residual_));
-  DROVER_RETURN_IF_ERROR(
-      matmul_.Tune({&weights_.head}, MatmulOutput::kStoreFloat,
+      matmul_.Tune({&weights_.head}, MatmulOutput::kStoreFloat, /*min_rows=*/1,
                    limits_.max_logit_rows, gathered_, logits_));
   matmul_.SaveChoices();
   return absl::OkStatus();

@@ -191,10 +191,11 @@ int64_t Matmul::TunedRows(int64_t num_rows) const {
 }
 
 absl::Status Matmul::Tune(absl::Span<const DeviceLinear* const> linears,
-                          MatmulOutput output, int64_t max_rows, const void* x,
-                          void* out) {
+                          MatmulOutput output, int64_t min_rows,
+                          int64_t max_rows, const void* x, void* out) {
   const DeviceLinear& linear = *linears.front();
   for (const int64_t rows : tuned_rows_) {
+    if (rows < min_rows) continue;
     if (rows > max_rows) break;
     const Shape shape = {rows, linear.out_features, linear.in_features,
                          static_cast<int>(output), linear.bias != nullptr};

@@ -40,14 +40,14 @@ class Matmul {
   Matmul(Matmul&&) = default;
   Matmul& operator=(Matmul&&) = default;
 
-  // Chooses the algorithms of `linears`, all of one shape, for up to max_rows,
-  // one of the tuned row counts or the largest that is ever asked for. They are
-  // timed in turn, as a step runs them: one alone would stay in the L2 cache.
-  // `x` and `out` are memory to work on, large enough for max_rows. Waits for
-  // the device.
+  // Chooses the algorithms of `linears`, all of one shape, for min_rows to
+  // max_rows, one of the tuned row counts or the largest ever asked for. They
+  // are timed in turn, as a step runs them: one alone would stay in the L2
+  // cache. `x` and `out` are memory to work on, large enough for max_rows.
+  // Waits for the device.
   absl::Status Tune(absl::Span<const DeviceLinear* const> linears,
-                    MatmulOutput output, int64_t max_rows, const void* x,
-                    void* out);
+                    MatmulOutput output, int64_t min_rows, int64_t max_rows,
+                    const void* x, void* out);
 
   // Writes what was tuned to the file, if anything was new. A file that cannot
   // be written costs only time at the next start.
