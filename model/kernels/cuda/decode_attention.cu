@@ -3,6 +3,7 @@
 
 #include "model/kernels/cuda/attention.h"
 #include "model/kernels/cuda/attention_args.cuh"
+#include "model/kernels/cuda/cluster.cuh"
 #include "model/kernels/cuda/element.cuh"
 #include "model/kernels/cuda/launch.cuh"
 #include "model/kernels/cuda/mma.cuh"
@@ -34,11 +35,6 @@ int32_t NumSplits(int32_t num_seqs, int32_t num_kv_heads) {
   const int32_t pairs = std::max(1, num_seqs * num_kv_heads);
   return std::clamp(kTargetBlocks / pairs, 1, kMaxSplits);
 }
-
-// A softmax over some keys in memory: head_dim means, then the maximum (base 2)
-// and the sum of weights.
-template <int kHeadDim>
-inline constexpr int kPartialSize = kHeadDim + 2;
 
 struct DecodeWorkspace {
   int32_t* counters = nullptr;  // [num_seqs, num_kv_heads], all zero
@@ -290,30 +286,6 @@ class TileWalk {
   int32_t next_block_;
 };
 
-// A warp's rows of the group into shared memory.
-template <int kHeadDim>
-__device__ void StorePartials(const RowState<kHeadDim>& state, int32_t group,
-                              float (*partials)[kPartialSize<kHeadDim>]) {
-  const int lane = threadIdx.x % 32;
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    const float sum = SumOfRow(state.sum[r]);
-    const int row = lane / 4 + 8 * r;
-    if (row >= group) continue;
-    const float inverse = sum != 0.0f ? 1.0f / sum : 0.0f;
-    float* to = partials[row];
-#pragma unroll
-    for (int d = 0; d < kHeadDim / 8; ++d) {
-      to[8 * d + lane % 4 * 2] = state.acc[d][2 * r] * inverse;
-      to[8 * d + lane % 4 * 2 + 1] = state.acc[d][2 * r + 1] * inverse;
-    }
-    if (lane % 4 == 0) {
-      to[kHeadDim] = state.max[r];
-      to[kHeadDim + 1] = sum;
-    }
-  }
-}
-
 // Joins up to 32 softmaxes: load(i, row, column) reads the i-th. Calls
 // store(row, d, mean, max, sum) for those (row, d) that are this thread block's
 // when `num_parts` of them share the work.
@@ -355,27 +327,8 @@ __device__ void Merge(int32_t num_partials, int32_t group, int32_t part,
 // The splits of a sequence and head are a thread block cluster and read each
 // other's shared memory.
 constexpr bool kHasClusters = true;
-
-__device__ void AwaitCluster() {
-  asm volatile(
-      "barrier.cluster.arrive.release.aligned;\n"
-      "barrier.cluster.wait.acquire.aligned;" ::
-          : "memory");
-}
-
-// Where `local`, in this thread block's shared memory, is in that of `rank`.
-__device__ const float* InCluster(const float* local, int32_t rank) {
-  const float* remote = nullptr;
-  asm("mapa.u64 %0, %1, %2;" : "=l"(remote) : "l"(local), "r"(rank));
-  return remote;
-}
 #else
 constexpr bool kHasClusters = false;
-[[maybe_unused]] __device__ void AwaitCluster() {}
-[[maybe_unused]] __device__ const float* InCluster(const float* local,
-                                                   int32_t) {
-  return local;
-}
 #endif
 
 // Without clusters: each thread block leaves its softmax in memory, and the

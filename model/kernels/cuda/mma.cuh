@@ -177,4 +177,33 @@ __device__ __forceinline__ float SumOfRow(float sum) {
   return sum + __shfl_xor_sync(kAllLanes, sum, 2);
 }
 
+// A softmax over some keys in memory: head_dim means, then the maximum (base 2)
+// and the sum of weights.
+template <int kHeadDim>
+inline constexpr int kPartialSize = kHeadDim + 2;
+
+// The first num_rows of a warp's rows into shared memory.
+template <int kHeadDim>
+__device__ void StorePartials(const RowState<kHeadDim>& state, int32_t num_rows,
+                              float (*partials)[kPartialSize<kHeadDim>]) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const float sum = SumOfRow(state.sum[r]);
+    const int row = lane / 4 + 8 * r;
+    if (row >= num_rows) continue;
+    const float inverse = sum != 0.0f ? 1.0f / sum : 0.0f;
+    float* to = partials[row];
+#pragma unroll
+    for (int d = 0; d < kHeadDim / 8; ++d) {
+      to[8 * d + lane % 4 * 2] = state.acc[d][2 * r] * inverse;
+      to[8 * d + lane % 4 * 2 + 1] = state.acc[d][2 * r + 1] * inverse;
+    }
+    if (lane % 4 == 0) {
+      to[kHeadDim] = state.max[r];
+      to[kHeadDim + 1] = sum;
+    }
+  }
+}
+
 }  // namespace drover::kernels::cuda

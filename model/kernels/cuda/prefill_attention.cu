@@ -1,7 +1,9 @@
+#include <algorithm>
 #include <cstdint>
 
 #include "model/kernels/cuda/attention.h"
 #include "model/kernels/cuda/attention_args.cuh"
+#include "model/kernels/cuda/cluster.cuh"
 #include "model/kernels/cuda/element.cuh"
 #include "model/kernels/cuda/launch.cuh"
 #include "model/kernels/cuda/mma.cuh"
@@ -10,7 +12,9 @@
 // Many queries per sequence, on tensor cores (mma.sync m16n8k16). A thread
 // block takes 64 rows, a row being a query and one of the query heads that
 // share a key-value head, and walks over tiles of 64 keys with the softmax kept
-// online (Dao, "FlashAttention-2", 2023). A warp owns 16 rows.
+// online (Dao, "FlashAttention-2", 2023). A warp owns 16 rows. Where there are
+// too few rows to fill the multiprocessors, as in a small chunk of a long
+// prompt, the members of a thread block cluster divide the keys.
 
 namespace drover::kernels::cuda {
 namespace {
@@ -19,6 +23,9 @@ constexpr int kWarps = 4;
 constexpr int kThreads = 32 * kWarps;
 constexpr int kRows = 16 * kWarps;
 constexpr int kKeys = 64;
+constexpr int kBlocksPerMultiprocessor = 3;  // as registers allow
+constexpr int32_t kMaxSplits = 8;            // as any cluster may have
+constexpr int32_t kMinSplitTiles = 4;        // so that joining pays
 
 // One thread block's rows.
 struct RowBlock {
@@ -45,7 +52,8 @@ struct RowBlock {
 };
 
 template <typename T>
-__device__ RowBlock FindRows(const PagedAttentionArgs<T>& args) {
+__device__ RowBlock FindRows(const PagedAttentionArgs<T>& args,
+                             int32_t num_splits) {
   RowBlock rows;
   rows.sequence = static_cast<int32_t>(blockIdx.z);
   rows.kv_head = static_cast<int32_t>(blockIdx.y);
@@ -55,7 +63,8 @@ __device__ RowBlock FindRows(const PagedAttentionArgs<T>& args) {
   const int32_t num_queries =
       args.query_start[rows.sequence + 1] - rows.first_token;
   rows.num_rows = num_queries * rows.group;
-  rows.first_row = static_cast<int32_t>(gridDim.x - 1 - blockIdx.x) * kRows;
+  rows.first_row =
+      static_cast<int32_t>(gridDim.x - 1 - blockIdx.x) / num_splits * kRows;
   rows.first_position = args.kv_len[rows.sequence] - num_queries;
   return rows;
 }
@@ -170,6 +179,68 @@ __device__ __forceinline__ void Mask(const Visibility& rows, int32_t begin,
   }
 }
 
+// The keys of one member of the cluster.
+struct Split {
+  int32_t index = 0;
+  int32_t count = 1;  // splits that have keys
+  int32_t begin = 0;
+  int32_t end = 0;
+};
+
+// Of keys [begin, end), in whole tiles.
+__device__ __forceinline__ Split FindSplit(int32_t begin, int32_t end,
+                                           int32_t num_splits) {
+  const int32_t num_tiles = (max(0, end - begin) + kKeys - 1) / kKeys;
+  const int32_t per_split =
+      max(kMinSplitTiles, (num_tiles + num_splits - 1) / num_splits);
+  Split split;
+  split.index = static_cast<int32_t>(blockIdx.x) % num_splits;
+  split.count = max(1, (num_tiles + per_split - 1) / per_split);
+  split.begin = begin + split.index * per_split * kKeys;
+  split.end = min(end, split.begin + per_split * kKeys);
+  return split;
+}
+
+// Joins the rows of all splits; each member of the cluster stores its share of
+// them, a warp a row.
+template <typename T, int kHeadDim>
+__device__ void StoreJoined(const PagedAttentionArgs<T>& args,
+                            const RowBlock& rows, const Split& split,
+                            const float (*partials)[kPartialSize<kHeadDim>]) {
+  const auto lane = static_cast<int32_t>(threadIdx.x % 32);
+  const auto warp = static_cast<int32_t>(threadIdx.x / 32);
+  for (int32_t row = warp * split.count + split.index; row < kRows;
+       row += kWarps * split.count) {
+    if (!rows.IsRow(row)) return;
+    const bool is_split = lane < split.count;
+    const float* mine = InCluster(partials[row], is_split ? lane : 0);
+    const float max_here = is_split ? mine[kHeadDim] : -INFINITY;
+    const float sum = is_split ? mine[kHeadDim + 1] : 0.0f;
+    const float max =
+        WarpReduce(max_here, [](float a, float b) { return fmaxf(a, b); });
+    // One without keys has no maximum; one whose sum is NaN counts.
+    float weight = sum == 0.0f ? 0.0f : sum * exp2f(max_here - max);
+    const float total = WarpReduce(weight, Plus<float>());
+    weight = total != 0.0f ? weight / total : 0.0f;
+    float means[kHeadDim / 32] = {};
+    for (int32_t i = 0; i < split.count; ++i) {
+      const float* other = InCluster(partials[row], i);
+      const float its_weight = __shfl_sync(kAllLanes, weight, i);
+#pragma unroll
+      for (int d = 0; d < kHeadDim / 32; ++d) {
+        means[d] += its_weight * other[32 * d + lane];
+      }
+    }
+    T* out =
+        args.out +
+        (int64_t{rows.Token(row)} * args.num_heads + rows.Head(row)) * kHeadDim;
+#pragma unroll
+    for (int d = 0; d < kHeadDim / 32; ++d) {
+      out[32 * d + lane] = FromFloat<T>(means[d]);
+    }
+  }
+}
+
 template <typename T, int kHeadDim>
 __device__ void StoreRows(const PagedAttentionArgs<T>& args,
                           const RowBlock& rows, int warp_row,
@@ -194,34 +265,39 @@ __device__ void StoreRows(const PagedAttentionArgs<T>& args,
 }
 
 template <typename T, int kHeadDim>
-struct PrefillShared {
-  Tile<T, kKeys, kHeadDim> keys[2];
-  // The second is where the queries pass through.
-  Tile<T, kKeys, kHeadDim> values[2];
+union PrefillShared {
+  struct {
+    Tile<T, kKeys, kHeadDim> keys[2];
+    // The second is where the queries pass through.
+    Tile<T, kKeys, kHeadDim> values[2];
+  };
+  float partials[kRows][kPartialSize<kHeadDim>];
 };
 
 template <typename T, int kHeadDim>
-__global__ void __launch_bounds__(kThreads, 3)
-    PrefillKernel(PagedAttentionArgs<T> args) {
+__global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
+    PrefillKernel(PagedAttentionArgs<T> args, int32_t num_splits) {
   extern __shared__ __align__(128) unsigned char memory[];
   auto& shared = *reinterpret_cast<PrefillShared<T, kHeadDim>*>(memory);
   LetNextKernelStart();
   WaitForInputs();
-  const RowBlock rows = FindRows(args);
+  const RowBlock rows = FindRows(args, num_splits);
   if (rows.first_row >= rows.num_rows) return;
   const int lane = threadIdx.x % 32;
   const int warp_row = threadIdx.x / 32 * 16;
 
   // Keys that some row of the block sees.
   const int32_t last_row = min(kRows, rows.num_rows - rows.first_row) - 1;
-  const int32_t end =
+  const int32_t last_key =
       args.kv_len[rows.sequence] == 0 ? 0 : rows.Position(last_row) + 1;
-  int32_t begin =
+  const int32_t first_key =
       args.window > 0 ? max(0, rows.Position(0) + 1 - args.window) : 0;
-  begin = begin / kKeys * kKeys;
+  const Split own = FindSplit(first_key / kKeys * kKeys, last_key, num_splits);
+  __shared__ Split split;  // not in registers meanwhile
+  if (threadIdx.x == 0) split = own;
 
-  TileLoader<T, kHeadDim> loader(args, rows, end);
-  loader.MoveTo(begin);
+  TileLoader<T, kHeadDim> loader(args, rows, own.end);
+  loader.MoveTo(own.begin);
   loader.StartKeys(shared.keys[0]);
   loader.StartValues(shared.values[0]);
   LoadQueries(args, rows, shared.values[1]);
@@ -239,7 +315,8 @@ __global__ void __launch_bounds__(kThreads, 3)
       .window = args.window};
 
   RowState<kHeadDim> state;
-  for (int stage = 0; begin < end; begin += kKeys, stage ^= 1) {
+  int stage = 0;
+  for (int32_t begin = own.begin; begin < own.end; begin += kKeys) {
     loader.MoveTo(begin + kKeys);
     AwaitTiles<1>();  // these keys; and all have read the last ones
     loader.StartKeys(shared.keys[stage ^ 1]);
@@ -253,9 +330,21 @@ __global__ void __launch_bounds__(kThreads, 3)
     AwaitTiles<1>();  // these values
     loader.StartValues(shared.values[stage ^ 1]);
     AddValues<T, kHeadDim, kKeys>(scores, shared.values[stage], state);
+    stage ^= 1;
   }
   AwaitCopies<0>();
-  StoreRows(args, rows, warp_row, state);
+  if (split.count == 1) {
+    if (split.index == 0) StoreRows(args, rows, warp_row, state);
+    return;
+  }
+  __syncthreads();  // all have read their tiles
+  StorePartials(state, 16, shared.partials + warp_row);
+  AwaitCluster();  // all have stored
+  if (split.index < split.count) {
+    StoreJoined<T, kHeadDim>(args, rows, split, shared.partials);
+  }
+  __syncwarp();
+  AwaitCluster();  // all have read
 }
 
 template <typename T, int kHeadDim>
@@ -268,13 +357,21 @@ void LaunchPrefill(const PagedAttentionArgs<T>& args, int32_t max_queries,
   }();
   static_cast<void>(allowed);
   const int32_t rows = max_queries * (args.num_heads / args.num_kv_heads);
+  const int32_t row_blocks = (rows + kRows - 1) / kRows;
+  const DeviceLimits& device = CurrentDevice();
+  const int32_t room = kBlocksPerMultiprocessor * device.num_multiprocessors;
+  const int32_t blocks =
+      std::max(1, row_blocks * args.num_kv_heads * args.num_seqs);
+  const int32_t num_splits =
+      device.major < 9 ? 1 : std::clamp(room / blocks, 1, kMaxSplits);
   Launch(PrefillKernel<T, kHeadDim>,
-         {.grid = dim3(static_cast<uint32_t>((rows + kRows - 1) / kRows),
+         {.grid = dim3(static_cast<uint32_t>(row_blocks * num_splits),
                        static_cast<uint32_t>(args.num_kv_heads),
                        static_cast<uint32_t>(args.num_seqs)),
           .block = kThreads,
-          .shared_bytes = kBytes},
-         stream, args);
+          .shared_bytes = kBytes,
+          .cluster = static_cast<uint32_t>(num_splits)},
+         stream, args, num_splits);
 }
 
 }  // namespace
