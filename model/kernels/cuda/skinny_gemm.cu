@@ -348,6 +348,8 @@ __global__ void __launch_bounds__(kMaxThreads, 1)
   } else if (threadIdx.x % 32 == 0) {
     Produce<T, kTokens>(weight_map, x_map, args, part, ring);
   }
+#else
+  __trap();  // built for a Hopper without its own instructions
 #endif
 }
 
