@@ -9,6 +9,10 @@
 namespace drover {
 namespace {
 
+// Of the first chunk of a step, however little time is left, so that prompts
+// get on.
+constexpr int32_t kLeastChunkTokens = 16;
+
 bool ByArrival(const Sequence* a, const Sequence* b) {
   return a->arrival_order < b->arrival_order;
 }
@@ -88,9 +92,15 @@ std::optional<BatchPlan> Scheduler::MakePlan(absl::Time now) {
   }
   budget_left_ = executor_.max_step_tokens;
   short_of_blocks_ = false;
+  chunks_ = {};
   BatchPlan plan;
   PlanInFlight record;
   DecideDecodes();
+  const bool is_bounded = options_.target_step_time > absl::ZeroDuration() &&
+                          budget_left_ < executor_.max_step_tokens;
+  chunk_time_ = is_bounded
+                    ? options_.target_step_time - step_forecast_.DecodeTime()
+                    : absl::InfiniteDuration();
   DecideChunks();
   DecideAdmissions(plan, now);
   if (budget_left_ == executor_.max_step_tokens) return std::nullopt;
@@ -100,6 +110,7 @@ std::optional<BatchPlan> Scheduler::MakePlan(absl::Time now) {
   record.stats.num_admitted = static_cast<int32_t>(plan.admissions.size());
   plan.releases = std::exchange(pending_releases_, {});
   DescribeWork(plan, record);
+  record.chunks = chunks_;
   in_flight_.push_back(std::move(record));
   return plan;
 }
@@ -184,11 +195,25 @@ void Scheduler::GrowByOneBlock(std::vector<Sequence*> growing) {
 
 void Scheduler::DecideChunks() {
   for (Sequence* sequence : RunningByAge(/*prefilling=*/true)) {
-    const int32_t num_tokens = ChunkTokens(
-        sequence->num_admitted - sequence->num_planned, budget_left_);
-    DecisionFor(*sequence).num_tokens = num_tokens;
-    budget_left_ -= num_tokens;
+    DecisionFor(*sequence).num_tokens =
+        TakeChunk(sequence->num_admitted - sequence->num_planned,
+                  /*context=*/sequence->num_planned);
   }
+}
+
+int32_t Scheduler::ChunkBudget(int32_t context) const {
+  if (chunk_time_ == absl::InfiniteDuration()) return budget_left_;
+  return std::min(
+      budget_left_,
+      std::max(step_forecast_.TokensWithin(chunk_time_, chunks_, context),
+               chunks_.num_tokens > 0 ? 0 : kLeastChunkTokens));
+}
+
+int32_t Scheduler::TakeChunk(int32_t remaining, int32_t context) {
+  const int32_t num_tokens = ChunkTokens(remaining, ChunkBudget(context));
+  budget_left_ -= num_tokens;
+  chunks_ += ChunkLoad::Of(num_tokens, context);
+  return num_tokens;
 }
 
 // Its last block counts as full.
@@ -216,7 +241,7 @@ void Scheduler::DecideAdmissions(BatchPlan& plan, absl::Time now) {
         .free_slots = static_cast<int32_t>(free_slots_.size()),
         .running = num_running_,
         .max_batch_size = max_batch_size_,
-        .budget_left = budget_left_,
+        .budget_left = ChunkBudget(/*context=*/0),
         .free_blocks = allocator_.num_free(),
         .blocks_needed = BlockAllocator::BlocksFor(head.num_known()),
         .peak_tokens = PeakTokens(running),
@@ -252,8 +277,7 @@ void Scheduler::Admit(Sequence& sequence, BatchPlan& plan, absl::Time now) {
   allocator_.Allocate(BlockAllocator::BlocksFor(sequence.num_admitted),
                       decision.new_blocks);
   sequence.blocks = decision.new_blocks;
-  decision.num_tokens = ChunkTokens(sequence.num_admitted, budget_left_);
-  budget_left_ -= decision.num_tokens;
+  decision.num_tokens = TakeChunk(sequence.num_admitted, /*context=*/0);
 
   if (!sequence.was_scheduled) {
     sequence.was_scheduled = true;
@@ -462,6 +486,9 @@ void Scheduler::RetireBlocks(uint64_t step) {
 
 void Scheduler::RecordStats(const PlanInFlight& plan, const StepResult& result,
                             absl::Time now) {
+  if (plan.stats.num_decode_sequences > 0) {
+    step_forecast_.Observe(plan.chunks, result.total_time);
+  }
   last_step_ = plan.stats;
   last_step_.step = plan.step;
   last_step_.step_time = now - plan.planned_at;

@@ -22,6 +22,7 @@
 #include "scheduler/policy.h"
 #include "scheduler/request.h"
 #include "scheduler/sequence.h"
+#include "scheduler/step_forecast.h"
 
 namespace drover {
 
@@ -30,6 +31,9 @@ struct SchedulerOptions {
   int32_t max_batch_size = 0;
   // Requests waiting for their first step, beyond which Engine::Submit refuses.
   int32_t max_queue_len = 1024;
+  // How long a step may be expected to take in which sequences decode: the rest
+  // of a prompt waits. Zero: any time.
+  absl::Duration target_step_time;
   // A token of these ends its sequence.
   std::vector<int32_t> eos_ids;
 };
@@ -54,10 +58,11 @@ struct StepStats {
 };
 
 // Continuous batching: decodes first, then prefill chunks with what is left of
-// the token budget; KV blocks on demand; when they run out, the youngest
-// sequence is preempted and later recomputed. Plans run ahead of results: a
-// sequence that ended is out of the next plan made, its surplus token is
-// dropped, and its blocks return when the plans in flight have retired.
+// the budget of tokens and, if there is one, of time; KV blocks on demand; when
+// they run out, the youngest sequence is preempted and later recomputed. Plans
+// run ahead of results: a sequence that ended is out of the next plan made, its
+// surplus token is dropped, and its blocks return when the plans in flight have
+// retired.
 //
 // Single-threaded; no clock of its own; no I/O.
 class Scheduler {
@@ -115,6 +120,7 @@ class Scheduler {
     absl::Time planned_at;
     std::vector<PlannedWork> work;  // ascending slot
     StepStats stats;
+    ChunkLoad chunks;
   };
   struct Slot {
     Sequence* sequence = nullptr;
@@ -137,6 +143,10 @@ class Scheduler {
   // Prefill with what is left of the budget: first those under way, by arrival,
   // then new ones from the queue.
   void DecideChunks();
+  // Tokens that a chunk after `context` others may have.
+  int32_t ChunkBudget(int32_t context) const;
+  // Decides on a chunk's tokens.
+  int32_t TakeChunk(int32_t remaining, int32_t context);
   Growth GrowthOf(const Sequence& sequence) const;
   void DecideAdmissions(BatchPlan& plan, absl::Time now);
   // From decisions to the plan and the record of it.
@@ -189,12 +199,15 @@ class Scheduler {
   const bool validates_ = std::getenv("DROVER_VALIDATE_SCHEDULER") != nullptr;
   BlockAllocator allocator_;
   OutputForecast forecast_;
+  StepForecast step_forecast_;
   std::deque<RetiringBlocks> retiring_;
   int32_t num_retiring_blocks_ = 0;
 
   // While a plan is made: one per slot, and what is left of its tokens.
   std::vector<Decision> decisions_;
   int32_t budget_left_ = 0;
+  absl::Duration chunk_time_;  // that all chunks may add
+  ChunkLoad chunks_;           // taken so far
   bool short_of_blocks_ = false;
 
   std::vector<SlotRef> pending_releases_;  // for the next plan

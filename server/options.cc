@@ -55,6 +55,10 @@ absl::Status CheckLimits(const ServeOptions& options) {
                                       options.max_sequence_length, 2,
                                       kMillion * 100));
   }
+  if (!(options.target_step_ms >= 0.0 && options.target_step_ms <= 60'000.0)) {
+    return absl::InvalidArgumentError(StrCat(
+        "--target-step-ms ", options.target_step_ms, ": expected 0 to 60000"));
+  }
   // A step must hold a token of every sequence.
   if (options.max_step_tokens < options.max_batch_size) {
     return absl::InvalidArgumentError(StrCat(

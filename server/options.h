@@ -29,6 +29,7 @@ struct ServeOptions {
   int32_t max_batch_size = 64;
   int32_t max_concurrent_requests = 512;
   int32_t max_step_tokens = 512;
+  double target_step_ms = 0.0;  // 0: none
   int64_t kv_cache_bytes = 0;
   int32_t threads = 0;  // of the shard
   int32_t emitter_threads = 1;

@@ -169,6 +169,8 @@ absl::Status ServeProcess::StartRouter() {
   router.service = MakeServiceOptions(options_, info);
   router.scheduler.max_batch_size = options_.max_batch_size;
   router.scheduler.max_queue_len = options_.max_concurrent_requests;
+  router.scheduler.target_step_time =
+      absl::Milliseconds(options_.target_step_ms);
   router.scheduler.eos_ids = model_.config.eos_ids;
   router.front = {.host = options_.host,
                   .port = options_.grpc_port,
@@ -279,6 +281,7 @@ void LogOptions(Logger& logger, const ServeOptions& o) {
                 {"max_batch_size", o.max_batch_size},
                 {"max_concurrent_requests", o.max_concurrent_requests},
                 {"max_step_tokens", o.max_step_tokens},
+                {"target_step_ms", o.target_step_ms},
                 {"kv_cache_bytes", o.kv_cache_bytes},
                 {"threads", o.threads},
                 {"emitter_threads", o.emitter_threads},

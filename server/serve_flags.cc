@@ -102,6 +102,10 @@ void AddLimitFlags(CLI::App& app, ServeOptions& options) {
             "Inputs running and waiting, beyond which calls are refused");
   group.Add("--max-step-tokens", options.max_step_tokens,
             "Tokens in one step: more gives throughput, fewer gives evenness");
+  group.Add("--target-step-ms", options.target_step_ms,
+            "Milliseconds that a step may take in which sequences decode: "
+            "prompts are computed in chunks that are expected to keep to it; "
+            "0: chunks fill --max-step-tokens");
   group.AddSize("--kv-cache-bytes", options.kv_cache_bytes,
                 "Memory for keys and values, as in 2GiB; 0: a quarter of what "
                 "the process may use. Never more than --max-batch-size "

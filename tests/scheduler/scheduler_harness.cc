@@ -26,16 +26,21 @@ RequestId SchedulerHarness::Add(int prompt_len, int max_new_tokens) {
 
 std::optional<BatchPlan> SchedulerHarness::Plan() {
   std::optional<BatchPlan> plan = scheduler_.Plan(now);
-  if (plan) submitted_.push_back(*plan);
+  if (plan) {
+    submitted_.push_back(*plan);
+    times_.emplace_back();
+  }
   Check();
   return plan;
 }
 
 void SchedulerHarness::Commit() {
   ASSERT_FALSE(submitted_.empty()) << "nothing in flight";
-  const absl::StatusOr<StepResult> result = shard_.Run(submitted_.front());
+  absl::StatusOr<StepResult> result = shard_.Run(submitted_.front());
   ASSERT_TRUE(result.ok()) << result.status();
+  result->total_time = times_.front();
   submitted_.pop_front();
+  times_.pop_front();
   ASSERT_EQ(scheduler_.Commit(*result, now), absl::OkStatus());
   Check();
 }

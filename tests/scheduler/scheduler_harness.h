@@ -37,6 +37,8 @@ class SchedulerHarness {
 
   // Plans one step, as far as the scheduler wants one.
   std::optional<BatchPlan> Plan();
+  // The plan made last will have taken so long.
+  void Takes(absl::Duration time) { times_.back() = time; }
   // Runs the oldest plan in flight and commits its result.
   void Commit();
   // Plan as far as possible, then commit one, until nothing is left to do.
@@ -54,6 +56,7 @@ class SchedulerHarness {
   Scheduler scheduler_;
   FakeShard shard_;
   std::deque<BatchPlan> submitted_;
+  std::deque<absl::Duration> times_;  // of each of these
   std::map<RequestId, Outcome> outcomes_;
   std::map<RequestId, std::vector<int32_t>> prompts_;
   RequestId next_id_ = 1;

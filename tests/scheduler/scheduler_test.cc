@@ -54,6 +54,74 @@ TEST(SchedulerTest, ALongPromptIsCutToTheBudgetAndSampledAtItsEnd) {
   EXPECT_EQ(harness.outcome(id).tokens, Expected(harness, id, 1));
 }
 
+// Ten microseconds for each token of a chunk, besides a millisecond.
+absl::Duration LinearTime(const BatchPlan& plan) {
+  absl::Duration time = absl::Milliseconds(1);
+  for (const SequenceWork& work : plan.work) {
+    if (work.num_tokens > 1) time += work.num_tokens * absl::Microseconds(10);
+  }
+  return time;
+}
+
+TEST(SchedulerTest, ChunksBesideDecodesKeepToTheTimeOfAStep) {
+  SchedulerHarness harness({.num_slots = 4,
+                            .num_blocks = 2001,
+                            .max_step_tokens = 1024,
+                            .max_sequence_length = 16384},
+                           {.target_step_time = absl::Milliseconds(3)});
+  harness.Add(/*prompt_len=*/4, /*max_new_tokens=*/400);
+  for (int i = 0; i < 20; ++i) {
+    const auto plan = harness.Plan();
+    harness.Takes(LinearTime(*plan));
+    harness.Commit();
+  }
+  const RequestId prompt = harness.Add(/*prompt_len=*/10000,
+                                       /*max_new_tokens=*/1);
+  absl::Duration longest;
+  int steps = 0;
+  while (!harness.outcome(prompt).end) {
+    const auto plan = harness.Plan();
+    longest = std::max(longest, LinearTime(*plan));
+    harness.Takes(LinearTime(*plan));
+    harness.Commit();
+    ++steps;
+  }
+  EXPECT_LE(longest, absl::Milliseconds(3.1));
+  EXPECT_GE(longest, absl::Milliseconds(2.9)) << "no more than it must wait";
+  EXPECT_LE(steps, 60) << "200 tokens a step would be 50";
+  EXPECT_EQ(harness.outcome(prompt).tokens, Expected(harness, prompt, 1));
+}
+
+TEST(SchedulerTest, PromptsGetOnWhereDecodesAloneTakeTooLong) {
+  SchedulerHarness harness({.num_slots = 4,
+                            .num_blocks = 33,
+                            .max_step_tokens = 64,
+                            .max_sequence_length = 512},
+                           {.target_step_time = absl::Milliseconds(1)});
+  harness.Add(/*prompt_len=*/4, /*max_new_tokens=*/100);
+  const auto step = [&] {
+    const auto plan = harness.Plan();
+    harness.Takes(absl::Milliseconds(2));
+    harness.Commit();
+    return plan;
+  };
+  for (int i = 0; i < 3; ++i) step();
+  const RequestId prompt = harness.Add(/*prompt_len=*/40, /*max_new_tokens=*/1);
+  EXPECT_EQ(step()->work.front().num_tokens, 16);
+  for (int i = 0; i < 3; ++i) step();
+  EXPECT_EQ(harness.outcome(prompt).tokens, Expected(harness, prompt, 1));
+}
+
+TEST(SchedulerTest, WithoutDecodesAStepTakesAnyTime) {
+  SchedulerHarness harness({.num_slots = 4,
+                            .num_blocks = 33,
+                            .max_step_tokens = 64,
+                            .max_sequence_length = 512},
+                           {.target_step_time = absl::Milliseconds(1)});
+  harness.Add(/*prompt_len=*/150, /*max_new_tokens=*/1);
+  EXPECT_EQ(harness.Plan()->work.front().num_tokens, 64);
+}
+
 TEST(SchedulerTest, RunningSequencesDecodeBesideAPrefill) {
   SchedulerHarness harness;
   harness.Add(/*prompt_len=*/4, /*max_new_tokens=*/40);

@@ -1,5 +1,6 @@
 #include "server/options.h"
 
+#include <cmath>
 #include <functional>
 #include <string>
 
@@ -43,6 +44,8 @@ TEST(ServeOptionsTest, EveryBadValueIsNamedWithItsFlag) {
       {"--max-batch-size 0", [](auto& o) { o.max_batch_size = 0; }},
       {"--max-concurrent-requests 0",
        [](auto& o) { o.max_concurrent_requests = 0; }},
+      {"--target-step-ms -1", [](auto& o) { o.target_step_ms = -1; }},
+      {"--target-step-ms nan", [](auto& o) { o.target_step_ms = NAN; }},
       {"--max-step-tokens 15", [](auto& o) { o.max_step_tokens = 15; }},
       {"at least --max-batch-size 64", [](auto& o) { o.max_step_tokens = 63; }},
       {"--kv-cache-bytes -1", [](auto& o) { o.kv_cache_bytes = -1; }},
