@@ -11,7 +11,7 @@ namespace {
 
 // Of the first chunk of a step, however little time is left, so that prompts
 // get on.
-constexpr int32_t kLeastChunkTokens = 16;
+constexpr int32_t kLeastChunkTokens = 64;
 
 bool ByArrival(const Sequence* a, const Sequence* b) {
   return a->arrival_order < b->arrival_order;

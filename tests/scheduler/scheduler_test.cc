@@ -95,7 +95,7 @@ TEST(SchedulerTest, ChunksBesideDecodesKeepToTheTimeOfAStep) {
 TEST(SchedulerTest, PromptsGetOnWhereDecodesAloneTakeTooLong) {
   SchedulerHarness harness({.num_slots = 4,
                             .num_blocks = 33,
-                            .max_step_tokens = 64,
+                            .max_step_tokens = 128,
                             .max_sequence_length = 512},
                            {.target_step_time = absl::Milliseconds(1)});
   harness.Add(/*prompt_len=*/4, /*max_new_tokens=*/100);
@@ -106,8 +106,9 @@ TEST(SchedulerTest, PromptsGetOnWhereDecodesAloneTakeTooLong) {
     return plan;
   };
   for (int i = 0; i < 3; ++i) step();
-  const RequestId prompt = harness.Add(/*prompt_len=*/40, /*max_new_tokens=*/1);
-  EXPECT_EQ(step()->work.front().num_tokens, 16);
+  const RequestId prompt =
+      harness.Add(/*prompt_len=*/100, /*max_new_tokens=*/1);
+  EXPECT_EQ(step()->work.front().num_tokens, 64);
   for (int i = 0; i < 3; ++i) step();
   EXPECT_EQ(harness.outcome(prompt).tokens, Expected(harness, prompt, 1));
 }
