@@ -154,26 +154,48 @@ __device__ void AwaitTiles() {
 
 // The keys that a warp's rows see.
 struct Visibility {
-  int32_t position[2] = {};  // of this thread's rows
-  int32_t lowest = 0;        // of the warp's
-  int32_t window = 0;
+  int32_t last[2] = {};       // of this thread's rows
+  int32_t before[2] = {};     // the first is the one after it
+  int32_t all_see_first = 0;  // that every row of the warp sees
+  int32_t all_see_last = 0;
 };
+
+__device__ __forceinline__ Visibility FindVisibility(const RowBlock& rows,
+                                                     int warp_row,
+                                                     int32_t window) {
+  const int row = warp_row + static_cast<int>(threadIdx.x % 32 / 4);
+  Visibility visibility;
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    visibility.last[r] = rows.Position(row + 8 * r);
+    visibility.before[r] = window > 0 ? visibility.last[r] - window : -1;
+  }
+  visibility.all_see_last = rows.Position(warp_row);
+  visibility.all_see_first =
+      window > 0 ? rows.Position(warp_row + 15) - window + 1 : 0;
+  return visibility;
+}
 
 // Scales scores, and hides the keys that a row does not see.
 __device__ __forceinline__ void Mask(const Visibility& rows, int32_t begin,
                                      float scale,
                                      float (&scores)[kKeys / 8][4]) {
-  const int lane = threadIdx.x % 32;
-  const bool all_visible = rows.window == 0 && begin + kKeys - 1 <= rows.lowest;
+  if (begin >= rows.all_see_first && begin + kKeys - 1 <= rows.all_see_last) {
+#pragma unroll
+    for (int n = 0; n < kKeys / 8; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) scores[n][i] *= scale;
+    }
+    return;
+  }
+  const int32_t first = begin + static_cast<int32_t>(threadIdx.x) % 4 * 2;
 #pragma unroll
   for (int n = 0; n < kKeys / 8; ++n) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      const int32_t key = begin + 8 * n + lane % 4 * 2 + i % 2;
-      const int32_t row = rows.position[i / 2];
+      const int32_t key = first + 8 * n + i % 2;
       const bool is_visible =
-          all_visible ||
-          (key <= row && (rows.window == 0 || key > row - rows.window));
+          (key <= rows.last[i / 2]) & (key > rows.before[i / 2]);
       scores[n][i] = is_visible ? scores[n][i] * scale : -INFINITY;
     }
   }
@@ -308,11 +330,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
     LoadMatrices(shared.values[1].At(warp_row + lane % 16, 2 * k + lane / 16),
                  q[k]);
   }
-  const Visibility visibility = {
-      .position = {rows.Position(warp_row + lane / 4),
-                   rows.Position(warp_row + lane / 4 + 8)},
-      .lowest = rows.Position(warp_row),
-      .window = args.window};
+  const Visibility visibility = FindVisibility(rows, warp_row, args.window);
 
   RowState<kHeadDim> state;
   int stage = 0;
