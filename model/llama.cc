@@ -17,32 +17,22 @@ using kernels::KernelTable;
 
 Attention LoadAttention(const ModelConfig& config, const std::string& prefix,
                         WeightLoader& loader) {
-  const int64_t q_size = config.num_heads * config.head_dim;
-  const int64_t kv_size = config.num_kv_heads * config.head_dim;
-  Linear qkv = loader.LoadLinear({{prefix + "q_proj", q_size},
-                                  {prefix + "k_proj", kv_size},
-                                  {prefix + "v_proj", kv_size}},
-                                 config.hidden_size, config.qkv_bias);
-  Linear o = loader.LoadLinear({{prefix + "o_proj", config.hidden_size}},
-                               q_size, config.o_bias);
+  Linear qkv = loader.LoadLinear(
+      {prefix + "q_proj", prefix + "k_proj", prefix + "v_proj"});
+  Linear o = loader.LoadLinear({prefix + "o_proj"});
   return Attention(config, std::move(qkv), std::move(o));
 }
 
-Mlp LoadMlp(const ModelConfig& config, const std::string& prefix,
-            WeightLoader& loader) {
+Mlp LoadMlp(const std::string& prefix, WeightLoader& loader) {
   Linear gate_up =
-      loader.LoadLinear({{prefix + "gate_proj", config.intermediate_size},
-                         {prefix + "up_proj", config.intermediate_size}},
-                        config.hidden_size, config.mlp_bias);
-  Linear down = loader.LoadLinear({{prefix + "down_proj", config.hidden_size}},
-                                  config.intermediate_size, config.mlp_bias);
+      loader.LoadLinear({prefix + "gate_proj", prefix + "up_proj"});
+  Linear down = loader.LoadLinear({prefix + "down_proj"});
   return Mlp(std::move(gate_up), std::move(down));
 }
 
 RmsNorm LoadNorm(const ModelConfig& config, const std::string& name,
                  WeightLoader& loader) {
-  return RmsNorm(loader.Load(name + ".weight", {config.hidden_size}),
-                 config.rms_norm_eps);
+  return RmsNorm(loader.Load(name + ".weight"), config.rms_norm_eps);
 }
 
 std::vector<LlamaLayer> LoadLayers(const ModelConfig& config,
@@ -55,17 +45,15 @@ std::vector<LlamaLayer> LoadLayers(const ModelConfig& config,
         LoadNorm(config, prefix + "input_layernorm", loader),
         LoadAttention(config, prefix + "self_attn.", loader),
         LoadNorm(config, prefix + "post_attention_layernorm", loader),
-        LoadMlp(config, prefix + "mlp.", loader)});
+        LoadMlp(prefix + "mlp.", loader)});
     loader.ReportProgress();
   }
   return layers;
 }
 
 Linear LoadHead(const ModelConfig& config, WeightLoader& loader) {
-  const std::string name =
-      config.tie_word_embeddings ? "model.embed_tokens" : "lm_head";
-  return loader.LoadLinear({{name, config.vocab_size}}, config.hidden_size,
-                           /*bias=*/false);
+  return loader.LoadLinear(
+      {config.tie_word_embeddings ? "model.embed_tokens" : "lm_head"});
 }
 
 }  // namespace
@@ -73,8 +61,7 @@ Linear LoadHead(const ModelConfig& config, WeightLoader& loader) {
 Llama::Llama(const ModelConfig& config, const Limits& limits,
              at::ScalarType dtype, WeightLoader& loader)
     : vocab_size_(config.vocab_size),
-      embedding_(loader.Load("model.embed_tokens.weight",
-                             {config.vocab_size, config.hidden_size})),
+      embedding_(loader.Load("model.embed_tokens.weight")),
       layers_(LoadLayers(config, loader)),
       final_norm_(LoadNorm(config, "model.norm", loader)),
       head_(LoadHead(config, loader)),

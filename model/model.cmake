@@ -19,6 +19,7 @@ drover_library(model
     weights.cc
   PUBLIC
     drover::model_files
+    drover::partition
     drover::sampler
     drover::scheduler
   PRIVATE

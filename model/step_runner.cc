@@ -11,20 +11,11 @@
 #include "base/status_macros.h"
 #include "c10/core/InferenceMode.h"
 #include "model/executor_plan.h"
-#include "model/expected_tensors.h"
 
 namespace drover {
 namespace {
 
 absl::Time Now() { return Clock::Monotonic().Now(); }
-
-// The model's parameters, and the head once more where it is the embedding's
-// packed copy.
-int64_t WeightBytes(const ModelConfig& config, DType dtype) {
-  const int64_t tied_head =
-      config.tie_word_embeddings ? config.vocab_size * config.hidden_size : 0;
-  return (config.num_parameters() + tied_head) * DTypeBytes(dtype);
-}
 
 // Whether the scheduler is waiting for something from this work.
 bool IsAnswer(const SlotWork& work, const SequenceResult& result) {
@@ -60,8 +51,10 @@ absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(
     DROVER_ASSIGN_OR_RETURN(source,
                             OpenWeightSource(options.model_dir, config));
   }
-  WeightLoader loader(*source, ToScalarType(dtype), WeightBytes(config, dtype),
-                      on_progress);
+  DROVER_ASSIGN_OR_RETURN(const RankPartition partition,
+                          PartitionModel(config, /*rank=*/0, /*world_size=*/1));
+  WeightLoader loader(*source, ToScalarType(dtype),
+                      SliceTensors(config, partition), on_progress);
   std::unique_ptr<StepRunner> runner(
       new StepRunner(std::move(config), dtype, info, loader));
   source.reset();  // the files are unmapped

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -20,48 +21,92 @@
 namespace drover {
 namespace {
 
+// A part of a tensor as rows of a matrix of `row_size` columns.
+struct Rows {
+  explicit Rows(const TensorSlice& part)
+      : is_vector(part.slices.size() == 1),
+        rows(is_vector ? Slice{.begin = 0, .size = 1} : part.slices[0]),
+        columns(is_vector ? part.slices[0] : part.slices[1]),
+        row_size(part.tensor.shape.back()) {}
+
+  // Whether nothing lies between one row and the next.
+  bool IsDense() const { return rows.size == 1 || columns.size == row_size; }
+  // Of an element of the part, in the whole tensor.
+  int64_t Offset(int64_t row, int64_t column) const {
+    return (rows.begin + row) * row_size + columns.begin + column;
+  }
+
+  bool is_vector;
+  Slice rows;
+  Slice columns;
+  int64_t row_size;
+};
+
 class FileWeightSource : public WeightSource {
  public:
   explicit FileWeightSource(WeightFiles files) : files_(std::move(files)) {
     files_.Prefetch();
   }
 
-  void Read(std::string_view name, const at::Tensor& out) override {
-    const TensorView* view = files_.Find(name);
-    DROVER_CHECK(view != nullptr, "a tensor that was not checked for");
-    const absl::Span<const std::byte> bytes = view->bytes;
-    DROVER_CHECK(static_cast<int64_t>(bytes.size()) ==
-                 out.numel() * DTypeBytes(view->dtype));
+  void Read(const TensorSlice& part, const at::Tensor& out) override {
+    const TensorView* view = files_.Find(part.tensor.name);
+    DROVER_CHECK(view != nullptr && view->shape == part.tensor.shape,
+                 "a tensor that was not checked for");
+    const Rows rows(part);
+    DROVER_CHECK(out.numel() == rows.rows.size * rows.columns.size);
     if (ToScalarType(view->dtype) == out.scalar_type()) {
-      CopyBytes(bytes, static_cast<std::byte*>(out.data_ptr()));
-      return;
+      CopyRows(*view, rows, static_cast<std::byte*>(out.data_ptr()));
+    } else {
+      out.view({rows.rows.size, rows.columns.size}).copy_(Wrap(*view, rows));
     }
-    out.copy_(Wrap(*view, out.sizes()));
   }
 
  private:
-  static void CopyBytes(absl::Span<const std::byte> from, std::byte* to) {
-    constexpr int64_t kChunk = int64_t{1} << 20;
-    at::parallel_for(0, static_cast<int64_t>(from.size()), kChunk,
+  static void CopyRows(const TensorView& view, const Rows& rows,
+                       std::byte* to) {
+    const int64_t element = DTypeBytes(view.dtype);
+    const std::byte* from = view.bytes.data() + rows.Offset(0, 0) * element;
+    const int64_t bytes = rows.rows.size * rows.columns.size * element;
+    if (rows.IsDense()) return CopyBytes(from, bytes, to);
+    const int64_t row_bytes = rows.columns.size * element;
+    const int64_t step = rows.row_size * element;
+    at::parallel_for(0, rows.rows.size,
+                     std::max<int64_t>(1, kChunk / row_bytes),
                      [&](int64_t begin, int64_t end) {
-                       std::memcpy(to + begin, from.data() + begin,
-                                   static_cast<size_t>(end - begin));
+                       for (int64_t row = begin; row < end; ++row) {
+                         std::memcpy(to + row * row_bytes, from + row * step,
+                                     static_cast<size_t>(row_bytes));
+                       }
                      });
   }
 
-  // A tensor over the file's bytes, or over a copy where the file has not
-  // aligned them.
-  at::Tensor Wrap(const TensorView& view, at::IntArrayRef shape) {
-    const std::byte* data = view.bytes.data();
-    const auto alignment = static_cast<uintptr_t>(DTypeBytes(view.dtype));
-    if (reinterpret_cast<uintptr_t>(data) % alignment != 0) {
-      aligned_.assign(view.bytes.begin(), view.bytes.end());
+  static void CopyBytes(const std::byte* from, int64_t size, std::byte* to) {
+    at::parallel_for(0, size, kChunk, [&](int64_t begin, int64_t end) {
+      std::memcpy(to + begin, from + begin, static_cast<size_t>(end - begin));
+    });
+  }
+
+  // A tensor over the part's bytes in the file, or over a copy of them where
+  // the file has not aligned them.
+  at::Tensor Wrap(const TensorView& view, const Rows& rows) {
+    const int64_t element = DTypeBytes(view.dtype);
+    const std::byte* data = view.bytes.data() + rows.Offset(0, 0) * element;
+    int64_t row_stride = rows.row_size;
+    if (reinterpret_cast<uintptr_t>(data) % static_cast<uintptr_t>(element) !=
+        0) {
+      aligned_.resize(
+          static_cast<size_t>(rows.rows.size * rows.columns.size * element));
+      CopyRows(view, rows, aligned_.data());
       data = aligned_.data();
+      row_stride = rows.columns.size;
     }
     // from_blob wants a mutable pointer; copy_ only reads it.
-    return at::from_blob(const_cast<std::byte*>(data), shape,
+    return at::from_blob(const_cast<std::byte*>(data),
+                         {rows.rows.size, rows.columns.size}, {row_stride, 1},
                          ToScalarType(view.dtype));
   }
+
+  static constexpr int64_t kChunk = int64_t{1} << 20;
 
   WeightFiles files_;
   std::vector<std::byte> aligned_;
@@ -74,9 +119,12 @@ inline void Store(float value, kernels::BFloat16& out) {
 
 class RandomWeightSource : public WeightSource {
  public:
-  void Read(std::string_view name, const at::Tensor& out) override {
-    const bool is_matrix = out.dim() == 2;
-    if (!is_matrix) {
+  // An element's value depends on its place in the whole tensor, so that ranks
+  // have parts of the same model.
+  void Read(const TensorSlice& part, const at::Tensor& out) override {
+    const std::string& name = part.tensor.name;
+    const Rows rows(part);
+    if (rows.is_vector) {
       out.fill_(name.ends_with(".bias") ? 0.0 : 1.0);
       return;
     }
@@ -86,7 +134,9 @@ class RandomWeightSource : public WeightSource {
       at::parallel_for(
           0, out.numel(), 1 << 16, [&](int64_t begin, int64_t end) {
             for (int64_t i = begin; i < end; ++i) {
-              Store(DummyWeight(seed + static_cast<uint32_t>(i)), data[i]);
+              const int64_t place =
+                  rows.Offset(i / rows.columns.size, i % rows.columns.size);
+              Store(DummyWeight(seed + static_cast<uint32_t>(place)), data[i]);
             }
           });
     });

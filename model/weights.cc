@@ -1,10 +1,10 @@
 #include "model/weights.h"
 
+#include <optional>
 #include <utility>
 
 #include "ATen/ops/empty.h"
-#include "base/status_macros.h"
-#include "base/strings.h"
+#include "base/check.h"
 
 namespace drover {
 
@@ -21,33 +21,52 @@ at::ScalarType ToScalarType(DType dtype) {
 }
 
 WeightLoader::WeightLoader(WeightSource& source, at::ScalarType dtype,
-                           int64_t total_bytes,
+                           std::vector<TensorSlice> parts,
                            LoadProgressCallback on_progress)
-    : source_(source),
-      dtype_(dtype),
-      total_bytes_(total_bytes),
-      on_progress_(std::move(on_progress)) {}
+    : source_(source), dtype_(dtype), on_progress_(std::move(on_progress)) {
+  const auto element = static_cast<int64_t>(at::elementSize(dtype));
+  for (TensorSlice& part : parts) {
+    total_bytes_ += part.num_elements() * element;
+    std::string name = part.tensor.name;
+    parts_.emplace(std::move(name), Part{.slice = std::move(part)});
+  }
+}
 
-at::Tensor WeightLoader::Load(std::string_view name, at::IntArrayRef shape) {
+WeightLoader::Part& WeightLoader::Find(const std::string& name) {
+  const auto part = parts_.find(name);
+  DROVER_CHECK(part != parts_.end(), "not a tensor of the model");
+  return part->second;
+}
+
+bool WeightLoader::HasPart(const std::string& name) const {
+  const auto part = parts_.find(name);
+  return part != parts_.end() && part->second.slice.num_elements() > 0;
+}
+
+at::Tensor WeightLoader::Load(const std::string& name) {
+  std::vector<int64_t> shape;
+  for (const Slice& slice : Find(name).slice.slices)
+    shape.push_back(slice.size);
   const at::Tensor tensor = at::empty(shape, dtype_);
   Read(name, tensor);
   return tensor;
 }
 
-Linear WeightLoader::LoadLinear(absl::Span<const Part> parts, int64_t in_size,
-                                bool bias) {
+Linear WeightLoader::LoadLinear(absl::Span<const std::string> names) {
   int64_t out_size = 0;
-  for (const Part& part : parts) out_size += part.out_size;
-  const at::Tensor weight = Staging(out_size, in_size);
+  for (const std::string& name : names) {
+    out_size += Find(name + ".weight").slice.slices[0].size;
+  }
+  const at::Tensor weight =
+      Staging(out_size, Find(names[0] + ".weight").slice.slices[1].size);
   std::optional<at::Tensor> biases;
-  if (bias) biases = at::empty({out_size}, dtype_);
+  if (HasPart(names[0] + ".bias")) biases = at::empty({out_size}, dtype_);
   int64_t row = 0;
-  for (const Part& part : parts) {
-    Read(StrCat(part.name, ".weight"), weight.narrow(0, row, part.out_size));
-    if (bias) {
-      Read(StrCat(part.name, ".bias"), biases->narrow(0, row, part.out_size));
-    }
-    row += part.out_size;
+  for (const std::string& name : names) {
+    const int64_t num_rows = Find(name + ".weight").slice.slices[0].size;
+    Read(name + ".weight", weight.narrow(0, row, num_rows));
+    if (biases) Read(name + ".bias", biases->narrow(0, row, num_rows));
+    row += num_rows;
   }
   return Linear(weight, std::move(biases));
 }
@@ -61,9 +80,11 @@ at::Tensor WeightLoader::Staging(int64_t rows, int64_t columns) {
   return staging_.narrow(0, 0, size).view({rows, columns});
 }
 
-void WeightLoader::Read(std::string_view name, const at::Tensor& out) {
-  source_.Read(name, out);
-  done_bytes_ += static_cast<int64_t>(out.nbytes());
+void WeightLoader::Read(const std::string& name, const at::Tensor& out) {
+  Part& part = Find(name);
+  source_.Read(part.slice, out);
+  if (!part.is_read) done_bytes_ += static_cast<int64_t>(out.nbytes());
+  part.is_read = true;
 }
 
 void WeightLoader::ReportProgress() const {

@@ -1,8 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,6 +13,7 @@
 #include "model/layers/linear.h"
 #include "model/load_progress.h"
 #include "model/model_config.h"
+#include "sharding/partition.h"
 
 namespace drover {
 
@@ -21,9 +22,10 @@ class WeightSource {
  public:
   virtual ~WeightSource() = default;
 
-  // Fills `out`, which is dense, has the tensor's shape, and whose dtype is
-  // converted to. `name` is one of ExpectedTensors(config).
-  virtual void Read(std::string_view name, const at::Tensor& out) = 0;
+  // Fills `out` with a part of a tensor of ExpectedTensors(config); nothing
+  // else of it is read. `out` is dense, has the part's sizes, and its dtype is
+  // converted to.
+  virtual void Read(const TensorSlice& part, const at::Tensor& out) = 0;
 };
 
 // The safetensors of a model folder, memory-mapped; checked against `config`.
@@ -36,34 +38,43 @@ std::unique_ptr<WeightSource> DummyWeightSource();
 
 at::ScalarType ToScalarType(DType dtype);
 
-// Builds tensors and layers from a source, in the dtype of execution, and
-// reports progress.
+// Builds tensors and layers from a rank's parts of a model, in the dtype of
+// execution, and reports progress.
 class WeightLoader {
  public:
-  // `source` outlives the loader. total_bytes: of all that will be loaded.
-  WeightLoader(WeightSource& source, at::ScalarType dtype, int64_t total_bytes,
+  // `source` outlives the loader.
+  WeightLoader(WeightSource& source, at::ScalarType dtype,
+               std::vector<TensorSlice> parts,
                LoadProgressCallback on_progress);
 
-  // One tensor as it is.
-  at::Tensor Load(std::string_view name, at::IntArrayRef shape);
+  // One tensor, or what the rank has of it.
+  at::Tensor Load(const std::string& name);
 
   // A projection whose rows come from several of the model's, one below the
-  // other: `parts` are names without ".weight" and ".bias".
-  struct Part {
-    std::string name;
-    int64_t out_size = 0;
-  };
-  Linear LoadLinear(absl::Span<const Part> parts, int64_t in_size, bool bias);
+  // other: names without ".weight" and ".bias". It has a bias if the rank has
+  // one of the first's.
+  Linear LoadLinear(absl::Span<const std::string> names);
 
   void ReportProgress() const;
 
+  // Of the rank's parts, in the dtype of execution.
+  int64_t total_bytes() const { return total_bytes_; }
+
  private:
+  struct Part {
+    TensorSlice slice;
+    bool is_read = false;  // and counted; a tied embedding is read twice
+  };
+
+  Part& Find(const std::string& name);
+  bool HasPart(const std::string& name) const;
   at::Tensor Staging(int64_t rows, int64_t columns);
-  void Read(std::string_view name, const at::Tensor& out);
+  void Read(const std::string& name, const at::Tensor& out);
 
   WeightSource& source_;
   const at::ScalarType dtype_;
-  const int64_t total_bytes_;
+  std::map<std::string, Part> parts_;
+  int64_t total_bytes_ = 0;
   const LoadProgressCallback on_progress_;
   int64_t done_bytes_ = 0;
   at::Tensor staging_;  // plain weights on their way to being packed; reused
