@@ -7,6 +7,7 @@
 #include "ATen/ops/zeros.h"
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "base/status_macros.h"
 #include "model/kernels/kernel_dispatch.h"
 
 namespace drover {
@@ -58,9 +59,12 @@ Linear LoadHead(const ModelConfig& config, WeightLoader& loader) {
 
 }  // namespace
 
-Llama::Llama(const ModelConfig& config, const Limits& limits,
-             at::ScalarType dtype, WeightLoader& loader)
+Llama::Llama(const ModelConfig& config, const RankPartition& partition,
+             const Limits& limits, at::ScalarType dtype, WeightLoader& loader,
+             Collective* collective)
     : vocab_size_(config.vocab_size),
+      vocab_(partition.vocab),
+      collective_(collective),
       embedding_(loader.Load("model.embed_tokens.weight")),
       layers_(LoadLayers(config, loader)),
       final_norm_(LoadNorm(config, "model.norm", loader)),
@@ -78,14 +82,15 @@ Llama::Llama(const ModelConfig& config, const Limits& limits,
   loader.ReportProgress();
 }
 
-at::Tensor Llama::Forward(const BatchTensors& batch, KvCache& cache) {
+absl::StatusOr<at::Tensor> Llama::Forward(const BatchTensors& batch,
+                                          KvCache& cache) {
   const int64_t num_rows = batch.num_rows();
   const at::Tensor residual = residual_.narrow(0, 0, num_rows);
   const at::Tensor normed = normed_.narrow(0, 0, num_rows);
   const at::Tensor attended = attended_.narrow(0, 0, num_rows);
   const at::Tensor activated = activated_.narrow(0, 0, num_rows);
 
-  Embed(batch, residual);
+  DROVER_RETURN_IF_ERROR(Embed(batch, residual));
   at::Tensor delta;  // what the layer before adds to the residual stream
   for (size_t i = 0; i < layers_.size(); ++i) {
     const LlamaLayer& layer = layers_[i];
@@ -96,31 +101,59 @@ at::Tensor Llama::Forward(const BatchTensors& batch, KvCache& cache) {
     }
     delta = layer.attention(normed, batch, rope_,
                             cache.layer(static_cast<int64_t>(i)), attended);
+    DROVER_RETURN_IF_ERROR(Sum(delta));
     layer.post_attention_norm.AddAndNorm(residual, delta, normed);
     delta = layer.mlp(normed, activated);
+    DROVER_RETURN_IF_ERROR(Sum(delta));
   }
   final_norm_.AddAndNorm(residual, delta, normed);
   return normed;
 }
 
-void Llama::Embed(const BatchTensors& batch, const at::Tensor& out) const {
+absl::Status Llama::Sum(const at::Tensor& tensor) const {
+  if (collective_ == nullptr) return absl::OkStatus();
+  absl::Status status;
+  kernels::WithKernels(tensor, [&]<typename T>(const KernelTable<T>&) {
+    status = collective_->AllReduceSum(
+        absl::MakeSpan(Data<T>(tensor), static_cast<size_t>(tensor.numel())));
+  });
+  return status;
+}
+
+// An id's row comes from the rank that has it; the others add zeros.
+absl::Status Llama::Embed(const BatchTensors& batch, const at::Tensor& out) {
+  const auto is_local = [this](int32_t id) {
+    return id >= vocab_.begin && id < vocab_.end();
+  };
+  local_ids_.clear();
+  for (const int32_t id : batch.token_ids) {
+    local_ids_.push_back(is_local(id) ? id - static_cast<int32_t>(vocab_.begin)
+                                      : 0);
+  }
   kernels::WithKernels(out, [&]<typename T>(const KernelTable<T>& table) {
     table.gather_rows({.table = Data<T>(embedding_),
-                       .ids = batch.token_ids.data(),
+                       .ids = local_ids_.data(),
                        .out = Data<T>(out),
                        .num_rows = out.size(0),
                        .row_size = out.size(1)});
   });
+  for (int64_t row = 0; row < out.size(0); ++row) {
+    if (!is_local(batch.token_ids[static_cast<size_t>(row)])) {
+      out.select(0, row).zero_();
+    }
+  }
+  return Sum(out);
 }
 
-at::Tensor Llama::Logits(const at::Tensor& hidden,
-                         absl::Span<const int32_t> rows) {
+absl::StatusOr<at::Tensor> Llama::Logits(const at::Tensor& hidden,
+                                         absl::Span<const int32_t> rows) {
   const auto num_rows = static_cast<int64_t>(rows.size());
   DROVER_CHECK(num_rows <= logits_.size(0));
   // Small products are padded like small steps.
   const int64_t padded = std::max<int64_t>(num_rows, kMinRows);
   const at::Tensor input = logit_input_.narrow(0, 0, padded);
   const at::Tensor out = logits_.narrow(0, 0, num_rows);
+  if (collective_ != nullptr) out.zero_();
   kernels::WithKernels(hidden, [&]<typename T>(const KernelTable<T>& table) {
     table.gather_rows({.table = Data<T>(hidden),
                        .ids = rows.data(),
@@ -128,10 +161,20 @@ at::Tensor Llama::Logits(const at::Tensor& hidden,
                        .num_rows = num_rows,
                        .row_size = hidden.size(1)});
     const at::Tensor logits = head_(input);
-    table.to_float({.x = Data<T>(logits),
-                    .out = Data<float>(out),
-                    .size = num_rows * vocab_size_});
+    if (vocab_.size == vocab_size_) {
+      table.to_float({.x = Data<T>(logits),
+                      .out = Data<float>(out),
+                      .size = num_rows * vocab_size_});
+      return;
+    }
+    for (int64_t row = 0; row < num_rows; ++row) {
+      table.to_float(
+          {.x = Data<T>(logits) + row * vocab_.size,
+           .out = Data<float>(out) + row * vocab_size_ + vocab_.begin,
+           .size = vocab_.size});
+    }
   });
+  DROVER_RETURN_IF_ERROR(Sum(out));
   return out;
 }
 

@@ -4,6 +4,8 @@
 #include <vector>
 
 #include "ATen/core/Tensor.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "model/batch_tensors.h"
 #include "model/kv_cache.h"
@@ -14,6 +16,8 @@
 #include "model/layers/rotary_embedding.h"
 #include "model/model_config.h"
 #include "model/weights.h"
+#include "sharding/collective.h"
+#include "sharding/partition.h"
 
 namespace drover {
 
@@ -35,22 +39,30 @@ class Llama {
     int64_t max_logit_rows = 0;  // of one call of Logits
   };
 
-  Llama(const ModelConfig& config, const Limits& limits, at::ScalarType dtype,
-        WeightLoader& loader);
+  // config: of what this rank runs (LocalConfig). collective: null if it is the
+  // only one; outlives the model. Errors of the functions below are its.
+  Llama(const ModelConfig& config, const RankPartition& partition,
+        const Limits& limits, at::ScalarType dtype, WeightLoader& loader,
+        Collective* collective);
 
   // The hidden states of the step's rows after the final norm:
   // [num_rows, hidden_size]; good until the next call. Appends to `cache`.
-  at::Tensor Forward(const BatchTensors& batch, KvCache& cache);
+  absl::StatusOr<at::Tensor> Forward(const BatchTensors& batch, KvCache& cache);
 
-  // The logits of some rows of `hidden`, as float32: [rows.size(), vocab_size];
-  // good until the next call.
-  at::Tensor Logits(const at::Tensor& hidden, absl::Span<const int32_t> rows);
+  // The logits of some rows of `hidden`, as float32: [rows.size(), vocab_size],
+  // the same on all ranks; good until the next call.
+  absl::StatusOr<at::Tensor> Logits(const at::Tensor& hidden,
+                                    absl::Span<const int32_t> rows);
 
  private:
-  void Embed(const BatchTensors& batch, const at::Tensor& out) const;
+  absl::Status Embed(const BatchTensors& batch, const at::Tensor& out);
+  // tensor = its sum over ranks.
+  absl::Status Sum(const at::Tensor& tensor) const;
 
   const int64_t vocab_size_;
-  at::Tensor embedding_;  // [vocab_size, hidden_size]
+  const Slice vocab_;  // this rank's
+  Collective* const collective_;
+  at::Tensor embedding_;  // [vocab_.size, hidden_size]
   std::vector<LlamaLayer> layers_;
   RmsNorm final_norm_;
   // Packed, and so a copy of its own even where it is tied to the embedding.
@@ -58,12 +70,13 @@ class Llama {
   RotaryEmbedding rope_;
 
   // Activations: [max_rows, ...].
-  at::Tensor residual_;     // [., hidden_size]
-  at::Tensor normed_;       // [., hidden_size]
-  at::Tensor attended_;     // [., num_heads * head_dim]
-  at::Tensor activated_;    // [., intermediate_size]
-  at::Tensor logit_input_;  // [max_logit_rows, hidden_size]
-  at::Tensor logits_;       // [max_logit_rows, vocab_size], float32
+  at::Tensor residual_;             // [., hidden_size]
+  at::Tensor normed_;               // [., hidden_size]
+  at::Tensor attended_;             // [., num_heads * head_dim]
+  at::Tensor activated_;            // [., intermediate_size]
+  at::Tensor logit_input_;          // [max_logit_rows, hidden_size]
+  at::Tensor logits_;               // [max_logit_rows, vocab_size], float32
+  std::vector<int32_t> local_ids_;  // rows of embedding_
 };
 
 // The limits of a model that runs steps of this many tokens.

@@ -18,6 +18,7 @@ drover_library(model
     weight_source.cc
     weights.cc
   PUBLIC
+    drover::collective
     drover::model_files
     drover::partition
     drover::sampler

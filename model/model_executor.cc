@@ -9,6 +9,7 @@
 #include "base/status_macros.h"
 #include "c10/util/Exception.h"
 #include "model/step_runner.h"
+#include "sharding/collective.h"
 
 namespace drover {
 namespace {
@@ -89,6 +90,7 @@ absl::StatusOr<std::unique_ptr<ModelExecutor>> ModelExecutor::Create(
 absl::Status ModelExecutor::Load(const Options& options,
                                  const LoadProgressCallback& on_progress) {
   DROVER_ASSIGN_OR_RETURN(runner_, StepRunner::Create(options, on_progress));
+  collective_ = options.collective;
   info_ = runner_->info();
   summary_ = runner_->summary();
   config_ = runner_->config();
@@ -108,6 +110,8 @@ void ModelExecutor::Submit(BatchPlan plan) {
 
 void ModelExecutor::Stop() {
   plans_.Close();
+  // A step under way here, or one that waits for this rank elsewhere.
+  if (collective_ != nullptr) collective_->Abort();
   if (thread_.joinable()) thread_.join();
 }
 
@@ -121,6 +125,7 @@ void ModelExecutor::RunPlans() {
       const bool lost = !result.ok();
       if (lost) {
         plans_.Close();
+        if (collective_ != nullptr) collective_->Abort();
         result = AtStep(plan.step, result.status());
       }
       on_result_(std::move(result));

@@ -15,6 +15,7 @@
 
 namespace drover {
 
+class Collective;
 class StepRunner;
 
 struct ModelExecutorOptions {
@@ -37,6 +38,11 @@ struct ModelExecutorOptions {
   int32_t max_sequence_length = 0;
 
   int32_t num_threads = 0;  // 0: one for each CPU that the process may use
+
+  // The ranks that run the model together, each with the same plans; null: this
+  // one alone. All of them create their executors at the same time, and when
+  // one is lost or stops, so are all.
+  std::shared_ptr<Collective> collective;
 
   // INVALID_ARGUMENT names the field and the value.
   absl::Status Validate() const;
@@ -84,6 +90,7 @@ class ModelExecutor : public Executor {
   DType dtype_ = DType::kFloat32;
 
   BoundedQueue<BatchPlan> plans_;
+  std::shared_ptr<Collective> collective_;
   ResultCallback on_result_;  // set before the first plan is in the queue
   std::unique_ptr<StepRunner> runner_;  // the thread's, once Create is over
   std::thread thread_;

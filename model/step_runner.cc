@@ -22,6 +22,17 @@ bool IsAnswer(const SlotWork& work, const SequenceResult& result) {
   return work.sample || !result.prompt_scores.empty();
 }
 
+// What every rank can hold.
+absl::Status AgreeOnInfo(Collective& collective, ExecutorInfo& info) {
+  for (int32_t ExecutorInfo::*field :
+       {&ExecutorInfo::num_blocks, &ExecutorInfo::max_sequence_length}) {
+    DROVER_ASSIGN_OR_RETURN(const int64_t least,
+                            collective.AllReduceMin(info.*field));
+    info.*field = static_cast<int32_t>(least);
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(
@@ -40,9 +51,17 @@ absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(
   }
   DROVER_ASSIGN_OR_RETURN(const DType dtype,
                           ChooseDType(config, options.dtype, CpuHasBFloat16()));
+  Collective* const collective = options.collective.get();
   DROVER_ASSIGN_OR_RETURN(
-      const ExecutorInfo info,
-      PlanExecutor(options, config, dtype, machine.memory_bytes));
+      const RankPartition partition,
+      PartitionModel(config, collective != nullptr ? collective->rank() : 0,
+                     collective != nullptr ? collective->world_size() : 1));
+  DROVER_ASSIGN_OR_RETURN(ExecutorInfo info,
+                          PlanExecutor(options, LocalConfig(config, partition),
+                                       dtype, machine.memory_bytes));
+  if (collective != nullptr) {
+    DROVER_RETURN_IF_ERROR(AgreeOnInfo(*collective, info));
+  }
 
   std::unique_ptr<WeightSource> source;
   if (options.dummy.has_value()) {
@@ -51,32 +70,33 @@ absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(
     DROVER_ASSIGN_OR_RETURN(source,
                             OpenWeightSource(options.model_dir, config));
   }
-  DROVER_ASSIGN_OR_RETURN(const RankPartition partition,
-                          PartitionModel(config, /*rank=*/0, /*world_size=*/1));
   WeightLoader loader(*source, ToScalarType(dtype),
                       SliceTensors(config, partition), on_progress);
-  std::unique_ptr<StepRunner> runner(
-      new StepRunner(std::move(config), dtype, info, loader));
+  std::unique_ptr<StepRunner> runner(new StepRunner(
+      std::move(config), partition, dtype, info, loader, options.collective));
   source.reset();  // the files are unmapped
 
   if (on_progress) on_progress({.stage = "warm-up"});
   DROVER_RETURN_IF_ERROR(runner->WarmUp());
-  runner->summary_ = {
-      .num_parameters = runner->config_.num_parameters(),
-      .num_bytes = runner->config_.num_parameters() * DTypeBytes(dtype),
-      .elapsed = Now() - start};
+  runner->summary_ = {.num_parameters = runner->config_.num_parameters(),
+                      .num_bytes = loader.total_bytes(),
+                      .elapsed = Now() - start};
   return runner;
 }
 
-StepRunner::StepRunner(ModelConfig config, DType dtype,
-                       const ExecutorInfo& info, WeightLoader& loader)
+StepRunner::StepRunner(ModelConfig config, const RankPartition& partition,
+                       DType dtype, const ExecutorInfo& info,
+                       WeightLoader& loader,
+                       std::shared_ptr<Collective> collective)
     : config_(std::move(config)),
       dtype_(dtype),
       info_(info),
-      llama_(config_,
+      collective_(std::move(collective)),
+      llama_(LocalConfig(config_, partition), partition,
              LlamaLimits(info.max_step_tokens, info.max_sequence_length),
-             ToScalarType(dtype), loader),
-      kv_cache_(config_, ToScalarType(dtype), info.num_blocks),
+             ToScalarType(dtype), loader, collective_.get()),
+      kv_cache_(LocalConfig(config_, partition), ToScalarType(dtype),
+                info.num_blocks),
       slots_({.num_slots = info.num_slots,
               .num_blocks = info.num_blocks,
               .max_step_tokens = info.max_step_tokens,
@@ -92,9 +112,12 @@ absl::StatusOr<StepResult> StepRunner::Run(const BatchPlan& plan) {
   std::vector<SequenceResult> answers(work.size());
   batch_.Build(work);
   if (batch_.num_sequences() > 0) {
-    const at::Tensor hidden = llama_.Forward(batch_, kv_cache_);
+    DROVER_ASSIGN_OR_RETURN(const at::Tensor hidden,
+                            llama_.Forward(batch_, kv_cache_));
     result.forward_time = Now() - start;
-    result.forward_time += Answer(hidden, work, answers);
+    DROVER_ASSIGN_OR_RETURN(const absl::Duration logits_time,
+                            Answer(hidden, work, answers));
+    result.forward_time += logits_time;
   }
   for (size_t i = 0; i < work.size(); ++i) {
     Commit(work[i], answers[i]);
@@ -106,9 +129,9 @@ absl::StatusOr<StepResult> StepRunner::Run(const BatchPlan& plan) {
   return result;
 }
 
-absl::Duration StepRunner::Answer(const at::Tensor& hidden,
-                                  absl::Span<const SlotWork> work,
-                                  std::vector<SequenceResult>& answers) {
+absl::StatusOr<absl::Duration> StepRunner::Answer(
+    const at::Tensor& hidden, absl::Span<const SlotWork> work,
+    std::vector<SequenceResult>& answers) {
   const absl::Span<const LogitRow> rows = batch_.logit_rows;
   const size_t max_slice = static_cast<size_t>(
       LlamaLimits(info_.max_step_tokens, info_.max_sequence_length)
@@ -124,7 +147,8 @@ absl::Duration StepRunner::Answer(const at::Tensor& hidden,
     slice_rows_.clear();
     for (const LogitRow& row : slice) slice_rows_.push_back(row.row);
     const absl::Time start = Now();
-    const at::Tensor logits = llama_.Logits(hidden, slice_rows_);
+    DROVER_ASSIGN_OR_RETURN(const at::Tensor logits,
+                            llama_.Logits(hidden, slice_rows_));
     logits_time += Now() - start;
 
     auto* data = logits.mutable_data_ptr<float>();

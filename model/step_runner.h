@@ -15,6 +15,8 @@
 #include "model/slot_table.h"
 #include "scheduler/batch_plan.h"
 #include "scheduler/executor.h"
+#include "sharding/collective.h"
+#include "sharding/partition.h"
 
 namespace drover {
 
@@ -36,15 +38,16 @@ class StepRunner {
   DType dtype() const { return dtype_; }
 
  private:
-  StepRunner(ModelConfig config, DType dtype, const ExecutorInfo& info,
-             WeightLoader& loader);
+  StepRunner(ModelConfig config, const RankPartition& partition, DType dtype,
+             const ExecutorInfo& info, WeightLoader& loader,
+             std::shared_ptr<Collective> collective);
 
   // Samples and scores all logit rows, in slices that bound the memory.
   // answers: one for each of `work`. Returns the time the logits took, sampling
   // left out.
-  absl::Duration Answer(const at::Tensor& hidden,
-                        absl::Span<const SlotWork> work,
-                        std::vector<SequenceResult>& answers);
+  absl::StatusOr<absl::Duration> Answer(const at::Tensor& hidden,
+                                        absl::Span<const SlotWork> work,
+                                        std::vector<SequenceResult>& answers);
   // Different rows on different threads.
   static void AnswerRow(const LogitRow& row, absl::Span<float> logits,
                         absl::Span<const SlotWork> work,
@@ -59,6 +62,7 @@ class StepRunner {
   const DType dtype_;
   const ExecutorInfo info_;
   LoadSummary summary_;
+  const std::shared_ptr<Collective> collective_;  // null: the only rank
   Llama llama_;
   KvCache kv_cache_;
   SlotTable slots_;

@@ -25,6 +25,9 @@ class Collective {
 
   // The least of all ranks' values.
   virtual absl::StatusOr<int64_t> AllReduceMin(int64_t value) = 0;
+
+  // Any thread: all ranks' calls, waiting or to come, fail with ABORTED.
+  virtual void Abort() = 0;
 };
 
 }  // namespace drover

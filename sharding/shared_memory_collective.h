@@ -30,9 +30,7 @@ class SharedMemoryCollective : public Collective {
   absl::Status AllReduceSum(absl::Span<float> data) override;
   absl::Status AllReduceSum(absl::Span<kernels::BFloat16> data) override;
   absl::StatusOr<int64_t> AllReduceMin(int64_t value) override;
-
-  // Any thread: all ranks' calls, waiting or to come, fail with ABORTED.
-  void Abort();
+  void Abort() override;
 
  private:
   struct Header;
