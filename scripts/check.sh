@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Exactly what CI runs: the format, all tests, the tests again under
-# AddressSanitizer and UBSan (all that links no LibTorch), an installed tree that
-# runs from elsewhere and, where there is nvcc, the CUDA build, whose tests skip
-# themselves without a GPU.
+# Exactly what CI runs: the format, all tests; where there is nvcc, the CUDA
+# build, whose tests skip themselves without a GPU; an installed tree that runs
+# from elsewhere; and, last, the tests again under AddressSanitizer and UBSan
+# (all that links no LibTorch), so that the summary at the end of the log is of a
+# run that had tests.
 #
 #   scripts/check.sh
 
@@ -15,14 +16,14 @@ stage "checking the scripts" \
   shellcheck --external-sources --source-path=scripts --source-path=scripts/gpu \
   scripts/*.sh scripts/gpu/*.sh bench/*.sh bench/peers/*.sh .ci/run
 scripts/test.sh
-stage "building with ASan and UBSan (preset asan)" configure_and_build asan
-stage "running the tests under ASan and UBSan" run_ctest asan -L unit
-stage "building what is shipped (preset release)" configure_and_build release
-stage "checking an installed tree" scripts/check_install.sh build/release
 if command -v nvcc >/dev/null; then
   stage "building for CUDA (preset cuda)" configure_and_build cuda
   stage "running what needs a GPU, if there is one" run_ctest cuda -L gpu
 else
   say "no nvcc: the CUDA build is left out"
 fi
+stage "building what is shipped (preset release)" configure_and_build release
+stage "checking an installed tree" scripts/check_install.sh build/release
+stage "building with ASan and UBSan (preset asan)" configure_and_build asan
+stage "running the tests under ASan and UBSan" run_ctest asan -L unit
 say "all checks passed ($SECONDS s)"
