@@ -18,7 +18,8 @@ stage "checking the scripts" \
 scripts/test.sh
 if command -v nvcc >/dev/null; then
   stage "building for CUDA (preset cuda)" configure_and_build cuda
-  stage "running what needs a GPU, if there is one" run_ctest cuda -L gpu
+  stage "running the tests of the GPU, if there is one" \
+    run_ctest cuda -R '^cuda_'
 else
   say "no nvcc: the CUDA build is left out"
 fi

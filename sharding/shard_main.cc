@@ -147,9 +147,16 @@ absl::Status ServeCuda(const ShardOptions& options,
   return ServeShard(*executor, DROVER_VERSION, fingerprint, options.router_fd);
 }
 
+// A GPU that is there and cannot be used is no reason for `auto` to refuse, but
+// one to say so: the CPU is slower by far. `cuda` refuses.
 bool UsesCuda(const ShardOptions& options) {
-  return options.device == "cuda" ||
-         (options.device == "auto" && HasCudaDevice());
+  if (options.device != "auto") return options.device == "cuda";
+  const absl::Status gpu = CudaDeviceStatus();
+  if (!gpu.ok() && !absl::IsNotFound(gpu)) {
+    spdlog::warn("the model runs on the CPU (--device auto): {}",
+                 std::string(gpu.message()));
+  }
+  return gpu.ok();
 }
 
 #else

@@ -65,8 +65,8 @@ const std::vector<StartupStage>& CudaExecutor::stages() const {
 std::string CudaExecutor::DeviceDescription() const {
   const cuda::DeviceInfo& device = runner_->device();
   return absl::StrFormat(
-      "%s, CUDA driver %d.%d, %.1f GiB", device.name,
-      device.driver_version / 1000, device.driver_version % 1000 / 10,
+      "%s, driver %s, %.1f GiB", device.gpu.name,
+      cuda::DriverString(device.gpu),
       static_cast<double>(device.total_bytes) / kBytesPerGiB);
 }
 
@@ -129,6 +129,8 @@ bool CudaExecutor::Deliver(const Launched& launched) {
   return false;
 }
 
-bool HasCudaDevice() { return cuda::HasDevice(); }
+absl::Status CudaDeviceStatus() {
+  return cuda::CheckDevice(CudaExecutorOptions().device).status();
+}
 
 }  // namespace drover

@@ -30,8 +30,8 @@ class CudaExecutor : public Executor {
  public:
   using Options = CudaExecutorOptions;
 
-  // Loads the model and allocates everything. FAILED_PRECONDITION names a GPU
-  // or driver that is too old.
+  // Loads the model and allocates everything. NOT_FOUND: there is no such GPU;
+  // FAILED_PRECONDITION names a GPU or driver that is too old.
   static absl::StatusOr<std::unique_ptr<CudaExecutor>> Create(
       Options options, LoadProgressCallback on_progress);
 
@@ -73,7 +73,9 @@ class CudaExecutor : public Executor {
   std::thread collector_;
 };
 
-// Whether there is a GPU that CudaExecutor can use.
-bool HasCudaDevice();
+// Whether there is a GPU that CudaExecutor can use, by default the first.
+// NOT_FOUND: there is none. FAILED_PRECONDITION: there is one, and by name why
+// it cannot be used.
+absl::Status CudaDeviceStatus();
 
 }  // namespace drover

@@ -146,12 +146,13 @@ absl::Status CudaStepRunner::CheckWeightsFit() const {
   DROVER_ASSIGN_OR_RETURN(const int64_t usable_bytes, UsableBytes());
   if (weight_bytes < usable_bytes) return absl::OkStatus();
   DROVER_ASSIGN_OR_RETURN(const int64_t free_bytes, FreeDeviceBytes());
-  return absl::ResourceExhaustedError(absl::StrCat(
-      "too little GPU memory: the weights take ", GiB(weight_bytes), ", ",
-      device_.name, " has ", GiB(device_.total_bytes), ", ", GiB(free_bytes),
-      " of it free and ", GiB(std::max(int64_t{0}, usable_bytes)),
-      " for this process at gpu_memory_fraction ",
-      options_.gpu_memory_fraction));
+  return absl::ResourceExhaustedError(
+      absl::StrCat("too little GPU memory: the weights take ",
+                   GiB(weight_bytes), ", ", device_.gpu.name, " has ",
+                   GiB(device_.total_bytes), ", ", GiB(free_bytes),
+                   " of it free and ", GiB(std::max(int64_t{0}, usable_bytes)),
+                   " for this process at gpu_memory_fraction ",
+                   options_.gpu_memory_fraction));
 }
 
 absl::StatusOr<int64_t> CudaStepRunner::UsableBytes() const {
@@ -286,7 +287,7 @@ absl::Status CudaStepRunner::AllocateKvCache() {
                int64_t{info_.num_slots} * slots_.max_blocks_per_seq + 1);
   if (num_blocks < 2) {
     return absl::ResourceExhaustedError(absl::StrCat(
-        "no GPU memory is left for the KV cache: ", device_.name, " has ",
+        "no GPU memory is left for the KV cache: ", device_.gpu.name, " has ",
         device_.total_bytes, " bytes, ", options_.gpu_memory_fraction,
         " of them may be used, and after the model ", cache_bytes,
         " remain where two blocks take ", 2 * block_bytes));

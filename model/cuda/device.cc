@@ -2,50 +2,22 @@
 
 #include <cuda_runtime_api.h>
 
-#include "absl/strings/str_cat.h"
 #include "model/cuda/cuda_status.h"
+#include "model/cuda/driver_query.h"
 
 namespace drover::cuda {
-namespace {
 
-constexpr int kOldestMajor = 8;
-
-std::string VersionString(int version) {
-  return absl::StrCat(version / 1000, ".", version % 1000 / 10);
+absl::StatusOr<GpuIdentity> CheckDevice(int32_t index) {
+  DROVER_ASSIGN_OR_RETURN(GpuIdentity gpu, AskDriver(index));
+  DROVER_RETURN_IF_ERROR(
+      CheckRequirements(gpu, {.cuda_version = CUDART_VERSION,
+                              .architectures = DROVER_CUDA_ARCHITECTURES}));
+  return gpu;
 }
-
-absl::Status CheckDriver(int driver_version) {
-  if (driver_version >= CUDART_VERSION / 1000 * 1000) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat(
-      driver_version == 0 ? std::string("no NVIDIA driver is loaded")
-                          : absl::StrCat("the NVIDIA driver is for CUDA ",
-                                         VersionString(driver_version)),
-      "; this program needs a driver for CUDA ",
-      VersionString(CUDART_VERSION / 1000 * 1000), " or later"));
-}
-
-}  // namespace
 
 absl::StatusOr<DeviceInfo> OpenDevice(int32_t index) {
   DeviceInfo info;
-  DROVER_RETURN_IF_CUDA_ERROR(cudaDriverGetVersion(&info.driver_version));
-  DROVER_RETURN_IF_ERROR(CheckDriver(info.driver_version));
-  int num_devices = 0;
-  if (cudaGetDeviceCount(&num_devices) != cudaSuccess) num_devices = 0;
-  if (index >= num_devices) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "there is no GPU ", index, ": CUDA sees ", num_devices, " of them"));
-  }
-  cudaDeviceProp properties;
-  DROVER_RETURN_IF_CUDA_ERROR(cudaGetDeviceProperties(&properties, index));
-  info.name = properties.name;
-  info.major = properties.major;
-  info.minor = properties.minor;
-  if (info.major < kOldestMajor) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(info.name, " has compute capability ", info.major, ".",
-                     info.minor, "; at least ", kOldestMajor, ".0 is needed"));
-  }
+  DROVER_ASSIGN_OR_RETURN(info.gpu, CheckDevice(index));
   DROVER_RETURN_IF_CUDA_ERROR(cudaSetDevice(index));
   size_t free_bytes = 0;
   size_t total_bytes = 0;
@@ -54,8 +26,6 @@ absl::StatusOr<DeviceInfo> OpenDevice(int32_t index) {
   info.total_bytes = static_cast<int64_t>(total_bytes);
   return info;
 }
-
-bool HasDevice() { return OpenDevice(0).ok(); }
 
 absl::StatusOr<int64_t> FreeDeviceBytes() {
   size_t free_bytes = 0;

@@ -6,11 +6,14 @@
 namespace drover {
 namespace {
 
-// Skips every test of a program where there is nothing to run it on.
+// Skips every test of a program where there is nothing to run it on. On a GPU
+// that cannot be used they fail, and say why.
 class NeedsGpu : public testing::Environment {
  public:
   void SetUp() override {
-    if (!HasCudaDevice()) GTEST_SKIP() << "there is no GPU to run on";
+    if (absl::IsNotFound(CudaDeviceStatus())) {
+      GTEST_SKIP() << "there is no GPU to run on";
+    }
   }
 };
 
