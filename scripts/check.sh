@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Exactly what CI runs: the format, all tests; where there is nvcc, the CUDA
-# build, whose tests skip themselves without a GPU; an installed tree that runs
-# from elsewhere; and, last, the tests again under AddressSanitizer and UBSan
-# (all that links no LibTorch), so that the summary at the end of the log is of a
-# run that had tests.
+# build, whose tests skip themselves without a GPU, and its kernels for sm_80; an
+# installed tree that runs from elsewhere; and, last, the tests again under
+# AddressSanitizer and UBSan (all that links no LibTorch), so that the summary at
+# the end of the log is of a run that had tests.
 #
 #   scripts/check.sh
 
@@ -18,6 +18,8 @@ stage "checking the scripts" \
 scripts/test.sh
 if command -v nvcc >/dev/null; then
   stage "building for CUDA (preset cuda)" configure_and_build cuda
+  stage "compiling the kernels for sm_80 (preset cuda-80)" \
+    configure_and_build cuda-80 drover_cuda_kernels drover_cuda_model
   stage "running the tests of the GPU, if there is one" \
     run_ctest cuda -R '^cuda_'
 else
