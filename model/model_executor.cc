@@ -93,6 +93,7 @@ absl::Status ModelExecutor::Load(const Options& options,
   collective_ = options.collective;
   info_ = runner_->info();
   summary_ = runner_->summary();
+  device_ = runner_->device();
   config_ = runner_->config();
   dtype_ = runner_->dtype();
   return absl::OkStatus();

@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/bounded_queue.h"
+#include "model/device_facts.h"
 #include "model/load_progress.h"
 #include "model/model_config.h"
 #include "scheduler/executor.h"
@@ -70,6 +71,7 @@ class ModelExecutor : public Executor {
 
   const ExecutorInfo& info() const override { return info_; }
   const LoadSummary& summary() const { return summary_; }
+  const DeviceFacts& device() const { return device_; }
   const ModelConfig& config() const { return config_; }
   DType dtype() const { return dtype_; }
 
@@ -86,6 +88,7 @@ class ModelExecutor : public Executor {
 
   ExecutorInfo info_;
   LoadSummary summary_;
+  DeviceFacts device_;
   ModelConfig config_;
   DType dtype_ = DType::kFloat32;
 

@@ -81,6 +81,13 @@ absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(
   runner->summary_ = {.num_parameters = runner->config_.num_parameters(),
                       .num_bytes = loader.total_bytes(),
                       .elapsed = Now() - start};
+  runner->device_ = {
+      .name = "CPU",
+      .num_threads = at::get_num_threads(),
+      .memory_bytes = machine.memory_bytes,
+      .kv_cache_bytes =
+          LocalConfig(runner->config_, partition).kv_bytes_per_token(dtype) *
+          kBlockSize * info.num_blocks};
   return runner;
 }
 

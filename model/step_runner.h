@@ -9,6 +9,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "model/batch_tensors.h"
+#include "model/device_facts.h"
 #include "model/kv_cache.h"
 #include "model/llama.h"
 #include "model/model_executor.h"
@@ -34,6 +35,7 @@ class StepRunner {
 
   const ExecutorInfo& info() const { return info_; }
   const LoadSummary& summary() const { return summary_; }
+  const DeviceFacts& device() const { return device_; }
   const ModelConfig& config() const { return config_; }
   DType dtype() const { return dtype_; }
 
@@ -62,6 +64,7 @@ class StepRunner {
   const DType dtype_;
   const ExecutorInfo info_;
   LoadSummary summary_;
+  DeviceFacts device_;
   const std::shared_ptr<Collective> collective_;  // null: the only rank
   Llama llama_;
   KvCache kv_cache_;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 
@@ -19,6 +20,14 @@ struct ExecutorInfo {
 
   bool operator==(const ExecutorInfo&) const = default;
 };
+
+// How many of the longest sequences can run at once.
+inline int32_t NumFullLengthSequences(const ExecutorInfo& info) {
+  const int32_t blocks_each =
+      (info.max_sequence_length + kBlockSize - 1) / kBlockSize;
+  if (blocks_each == 0) return 0;
+  return std::min(info.num_slots, (info.num_blocks - 1) / blocks_each);
+}
 
 // Runs plans in the order submitted. The scheduler folder owns this port; the
 // model implements it for one rank in process, the shard group for processes

@@ -37,7 +37,7 @@ void SetChannelArguments(grpc::ServerBuilder& builder,
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<GrpcFront>> GrpcFront::Start(
-    const Options& options, grpc::Service& service) {
+    const Options& options, const std::vector<grpc::Service*>& services) {
   DROVER_RETURN_IF_ERROR(
       CheckCanListen("--grpc-port", options.host, options.port));
   grpc::EnableDefaultHealthCheckService(true);
@@ -48,7 +48,7 @@ absl::StatusOr<std::unique_ptr<GrpcFront>> GrpcFront::Start(
   std::unique_ptr<GrpcFront> front(new GrpcFront);
   builder.AddListeningPort(address, grpc::InsecureServerCredentials(),
                            &front->port_);
-  builder.RegisterService(&service);
+  for (grpc::Service* service : services) builder.RegisterService(service);
   front->server_ = builder.BuildAndStart();
   if (front->server_ == nullptr || front->port_ == 0) {
     return absl::UnavailableError(

@@ -5,13 +5,14 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 
 namespace drover {
 
-// The public gRPC port: one service of ours, grpc.health.v1 (for "" and
+// The public gRPC port: services of ours, grpc.health.v1 (for "" and
 // fmaas.GenerationService) and server reflection. Compressed requests (gzip,
 // deflate) are accepted. Thread-safe.
 class GrpcFront {
@@ -23,9 +24,9 @@ class GrpcFront {
     int64_t max_metadata_bytes = 16 * 1024;  // of a request's headers
   };
 
-  // Listens from here on, with health NOT_SERVING. `service` outlives it.
+  // Listens from here on, with health NOT_SERVING. The services outlive it.
   static absl::StatusOr<std::unique_ptr<GrpcFront>> Start(
-      const Options& options, grpc::Service& service);
+      const Options& options, const std::vector<grpc::Service*>& services);
 
   // Cancels what is still under way.
   ~GrpcFront();

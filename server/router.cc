@@ -38,7 +38,8 @@ Router::Router(const Options& options, Executor& executor,
                const Tokenizer& tokenizer, Metrics& metrics,
                RequestObserver& observer)
     : engine_(MakeEngineOptions(options, metrics), executor),
-      service_(options.service, gate_, tokenizer, observer) {}
+      service_(options.service, gate_, tokenizer, observer),
+      info_service_(options.device, executor.info()) {}
 
 absl::StatusOr<std::unique_ptr<Router>> Router::Start(
     const Options& options, Executor& executor, const Tokenizer& tokenizer,
@@ -47,8 +48,10 @@ absl::StatusOr<std::unique_ptr<Router>> Router::Start(
   std::unique_ptr<Router> router(
       new Router(options, executor, tokenizer, metrics, observer));
   router->engine_.Start();
-  DROVER_ASSIGN_OR_RETURN(router->front_,
-                          GrpcFront::Start(options.front, router->service_));
+  DROVER_ASSIGN_OR_RETURN(
+      router->front_,
+      GrpcFront::Start(options.front,
+                       {&router->service_, &router->info_service_}));
   router->front_->SetServing(true);
   return router;
 }

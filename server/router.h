@@ -8,23 +8,26 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "model/device_facts.h"
 #include "model/tokenizer/tokenizer.h"
 #include "scheduler/engine.h"
 #include "server/engine_generator.h"
 #include "server/generation_service.h"
 #include "server/grpc_front.h"
 #include "server/metrics.h"
+#include "server/server_info_service.h"
 
 namespace drover {
 
 // Everything between the gRPC port and an executor that is ready: engine,
-// service and front. Several can live in one process.
+// services and front. Several can live in one process.
 class Router {
  public:
   struct Options {
     ServiceOptions service;
     SchedulerOptions scheduler;
     GrpcFront::Options front;
+    DeviceFacts device;  // what the executor runs on
     // Called once, on the engine's thread, when the executor is lost; every
     // open request has been ended by then. Must not block.
     std::function<void(const absl::Status&)> on_executor_lost;
@@ -79,6 +82,7 @@ class Router {
   Engine engine_;
   Gate gate_{engine_};
   GenerationService service_;
+  ServerInfoService info_service_;
   std::unique_ptr<GrpcFront> front_;  // ends first
 };
 

@@ -176,6 +176,7 @@ absl::Status ServeProcess::StartRouter() {
                   .port = options_.grpc_port,
                   .max_message_bytes = options_.max_message_bytes,
                   .max_metadata_bytes = options_.max_metadata_bytes};
+  router.device = shards_->device();
   router.on_executor_lost = [this](const absl::Status& status) {
     events_.Push(ExecutorLost{status});
   };

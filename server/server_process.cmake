@@ -19,6 +19,7 @@ drover_library(server_process
     process_files.cc
     request_log.cc
     router.cc
+    server_info_service.cc
     serve.cc
     served_model.cc
     signal_listener.cc
@@ -27,6 +28,7 @@ drover_library(server_process
     drover::model_files
     drover::scheduler
     drover::server_api
+    drover::server_info_proto
     drover::tokenizer
     prometheus-cpp::core
     spdlog::spdlog

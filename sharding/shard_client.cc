@@ -25,7 +25,7 @@ ShardClient::~ShardClient() {
   if (started_) mutex_.Await(absl::Condition(this, &ShardClient::is_done));
 }
 
-absl::StatusOr<ExecutorInfo> ShardClient::Connect(
+absl::StatusOr<ShardReady> ShardClient::Connect(
     const std::string& version, const std::string& model_fingerprint,
     absl::Duration timeout) {
   {
@@ -51,12 +51,12 @@ absl::StatusOr<ExecutorInfo> ShardClient::Connect(
     return absl::DeadlineExceededError(absl::StrCat(
         "the shard was not ready after ", absl::FormatDuration(timeout)));
   }
-  if (!info_) {
+  if (!ready_) {
     return end_status_.ok()
                ? absl::UnavailableError("the shard ended the stream")
                : end_status_;
   }
-  return *info_;
+  return *ready_;
 }
 
 void ShardClient::Start(std::function<void(StepResult)> on_result,
@@ -123,7 +123,8 @@ void ShardClient::OnReadDone(bool ok) {
   }
   if (incoming_.has_ready()) {
     absl::MutexLock lock(&mutex_);
-    info_ = FromProto(incoming_.ready());
+    ready_ = ShardReady{.info = FromProto(incoming_.ready()),
+                        .device = FromProto(incoming_.ready().device())};
   } else if (incoming_.has_result()) {
     std::function<void(StepResult)> on_result;
     {

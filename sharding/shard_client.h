@@ -14,11 +14,18 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "model/device_facts.h"
 #include "proto/shard.grpc.pb.h"
 #include "scheduler/batch_plan.h"
 #include "scheduler/executor.h"
 
 namespace drover {
+
+// What a shard says when it is ready.
+struct ShardReady {
+  ExecutorInfo info;
+  DeviceFacts device;
+};
 
 // The router's end of one shard's stream. Thread-safe.
 class ShardClient final : public grpc::ClientBidiReactor<shard::RouterMessage,
@@ -30,9 +37,9 @@ class ShardClient final : public grpc::ClientBidiReactor<shard::RouterMessage,
 
   // Opens the stream, says hello and waits for Ready. On failure the stream is
   // over.
-  absl::StatusOr<ExecutorInfo> Connect(const std::string& version,
-                                       const std::string& model_fingerprint,
-                                       absl::Duration timeout);
+  absl::StatusOr<ShardReady> Connect(const std::string& version,
+                                     const std::string& model_fingerprint,
+                                     absl::Duration timeout);
 
   // `on_result` and, once, `on_end` run on gRPC's threads. Right after Connect.
   void Start(std::function<void(StepResult)> on_result,
@@ -52,7 +59,7 @@ class ShardClient final : public grpc::ClientBidiReactor<shard::RouterMessage,
   void Enqueue(shard::RouterMessage message);
   void WriteNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool is_ready_or_done() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
-    return info_.has_value() || done_;
+    return ready_.has_value() || done_;
   }
   bool is_done() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return done_; }
 
@@ -72,7 +79,7 @@ class ShardClient final : public grpc::ClientBidiReactor<shard::RouterMessage,
   absl::Status end_status_ ABSL_GUARDED_BY(mutex_);
   // The front one is being written; it must stay put until that is done.
   std::deque<shard::RouterMessage> outgoing_ ABSL_GUARDED_BY(mutex_);
-  std::optional<ExecutorInfo> info_ ABSL_GUARDED_BY(mutex_);
+  std::optional<ShardReady> ready_ ABSL_GUARDED_BY(mutex_);
   std::function<void(StepResult)> on_result_ ABSL_GUARDED_BY(mutex_);
   std::function<void(absl::Status)> on_end_ ABSL_GUARDED_BY(mutex_);
 };

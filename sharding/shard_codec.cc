@@ -184,4 +184,26 @@ ExecutorInfo FromProto(const shard::Ready& message) {
           .max_plans_in_flight = message.max_plans_in_flight()};
 }
 
+void ToProto(const DeviceFacts& device, shard::Device* message) {
+  message->set_name(device.name);
+  message->set_compute_capability(device.compute_capability);
+  message->set_driver(device.driver);
+  message->set_num_threads(device.num_threads);
+  message->set_memory_bytes(device.memory_bytes);
+  message->set_free_bytes_at_start(device.free_bytes_at_start);
+  message->set_free_bytes(device.free_bytes);
+  message->set_kv_cache_bytes(device.kv_cache_bytes);
+}
+
+DeviceFacts FromProto(const shard::Device& message) {
+  return {.name = message.name(),
+          .compute_capability = message.compute_capability(),
+          .driver = message.driver(),
+          .num_threads = message.num_threads(),
+          .memory_bytes = message.memory_bytes(),
+          .free_bytes_at_start = message.free_bytes_at_start(),
+          .free_bytes = message.free_bytes(),
+          .kv_cache_bytes = message.kv_cache_bytes()};
+}
+
 }  // namespace drover

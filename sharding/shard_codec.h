@@ -1,5 +1,6 @@
 #pragma once
 
+#include "model/device_facts.h"
 #include "proto/shard.pb.h"
 #include "scheduler/batch_plan.h"
 #include "scheduler/executor.h"
@@ -18,5 +19,8 @@ StepResult FromProto(const shard::StepResult& message);
 
 void ToProto(const ExecutorInfo& info, shard::Ready* message);
 ExecutorInfo FromProto(const shard::Ready& message);
+
+void ToProto(const DeviceFacts& device, shard::Device* message);
+DeviceFacts FromProto(const shard::Device& message);
 
 }  // namespace drover

@@ -58,14 +58,15 @@ absl::Status ShardGroup::Connect() {
   arguments.SetMaxSendMessageSize(kMaxShardMessageBytes);
   client_ = std::make_unique<ShardClient>(
       grpc::CreateCustomInsecureChannelFromFd("shard", sockets[0], arguments));
-  const absl::StatusOr<ExecutorInfo> info = client_->Connect(
+  absl::StatusOr<ShardReady> ready = client_->Connect(
       options_.version, options_.model_fingerprint, options_.start_timeout);
-  if (absl::IsDeadlineExceeded(info.status())) {
+  if (absl::IsDeadlineExceeded(ready.status())) {
     child_->Signal(SIGKILL);
-    return absl::UnavailableError(info.status().message());
+    return absl::UnavailableError(ready.status().message());
   }
-  if (!info.ok()) return CauseOfFailedStart(info.status());
-  info_ = *info;
+  if (!ready.ok()) return CauseOfFailedStart(ready.status());
+  info_ = ready->info;
+  device_ = std::move(ready->device);
   return absl::OkStatus();
 }
 

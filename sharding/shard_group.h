@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "model/device_facts.h"
 #include "scheduler/executor.h"
 #include "sharding/child_process.h"
 #include "sharding/shard_client.h"
@@ -49,6 +50,8 @@ class ShardGroup final : public Executor {
   void Submit(BatchPlan plan) override;
   void Stop() override;
 
+  // What the shard's executor runs on.
+  const DeviceFacts& device() const { return device_; }
   pid_t shard_pid() const { return child_->pid(); }
 
  private:
@@ -64,6 +67,7 @@ class ShardGroup final : public Executor {
 
   const Options options_;
   ExecutorInfo info_;
+  DeviceFacts device_;
   absl::Mutex mutex_;
   // Of the shard's own log, and of what a library or a crash printed.
   std::string last_error_line_ ABSL_GUARDED_BY(mutex_);

@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "model/device_facts.h"
 #include "model/model_config.h"
 #include "model/model_executor.h"
 #include "sharding/exit_status.h"
@@ -101,16 +102,31 @@ class ProgressLog {
   int64_t last_quarter_ = 0;
 };
 
+void LogDevice(const DeviceFacts& device) {
+  if (device.driver.empty()) {
+    spdlog::info("device name=\"{}\" threads={} memory_mib={}", device.name,
+                 device.num_threads, device.memory_bytes >> 20);
+    return;
+  }
+  spdlog::info(
+      "device name=\"{}\" compute_capability={} driver=\"{}\" memory_mib={} "
+      "free_mib_at_start={} free_mib={}",
+      device.name, device.compute_capability, device.driver,
+      device.memory_bytes >> 20, device.free_bytes_at_start >> 20,
+      device.free_bytes >> 20);
+}
+
 // Executor: ModelExecutor or CudaExecutor.
 template <typename Executor>
 void LogReady(const ShardOptions& options, const Executor& executor) {
+  LogDevice(executor.device());
   const ExecutorInfo& info = executor.info();
   spdlog::info(
-      "kv_cache blocks={} tokens={} slots={} max_sequence_length={} "
+      "kv_cache blocks={} tokens={} mib={} slots={} max_sequence_length={} "
       "full_length_sequences={}",
       info.num_blocks - 1, int64_t{info.num_blocks - 1} * kBlockSize,
-      info.num_slots, info.max_sequence_length,
-      int64_t{info.num_blocks - 1} * kBlockSize / info.max_sequence_length);
+      executor.device().kv_cache_bytes >> 20, info.num_slots,
+      info.max_sequence_length, NumFullLengthSequences(info));
   const LoadSummary& summary = executor.summary();
   spdlog::info("loaded model={} parameters={} bytes={} dtype={} seconds={:.3f}",
                options.model.empty() ? options.model_config : options.model,
@@ -125,7 +141,8 @@ absl::Status ServeCpu(const ShardOptions& options,
       const std::unique_ptr<ModelExecutor> executor,
       ModelExecutor::Create(options.executor, ProgressLog()));
   LogReady(options, *executor);
-  return ServeShard(*executor, DROVER_VERSION, fingerprint, options.router_fd);
+  return ServeShard(*executor, executor->device(), DROVER_VERSION, fingerprint,
+                    options.router_fd);
 }
 
 #ifdef DROVER_WITH_CUDA
@@ -138,13 +155,13 @@ absl::Status ServeCuda(const ShardOptions& options,
   cuda_options.max_top_n = options.max_top_n;
   DROVER_ASSIGN_OR_RETURN(const std::unique_ptr<CudaExecutor> executor,
                           CudaExecutor::Create(cuda_options, ProgressLog()));
-  spdlog::info("device {}", executor->DeviceDescription());
   for (const StartupStage& stage : executor->stages()) {
     spdlog::info("start stage={} seconds={:.3f}", stage.name,
                  absl::ToDoubleSeconds(stage.elapsed));
   }
   LogReady(options, *executor);
-  return ServeShard(*executor, DROVER_VERSION, fingerprint, options.router_fd);
+  return ServeShard(*executor, executor->device(), DROVER_VERSION, fingerprint,
+                    options.router_fd);
 }
 
 // A GPU that is there and cannot be used is no reason for `auto` to refuse, but

@@ -59,9 +59,10 @@ class ResultWriter {
 
 }  // namespace
 
-ShardService::ShardService(Executor& executor, std::string version,
-                           std::string model_fingerprint)
+ShardService::ShardService(Executor& executor, DeviceFacts device,
+                           std::string version, std::string model_fingerprint)
     : executor_(executor),
+      device_(std::move(device)),
       version_(std::move(version)),
       model_fingerprint_(std::move(model_fingerprint)) {}
 
@@ -108,6 +109,7 @@ absl::Status ShardService::Serve(grpc::ServerContext* context, Stream* stream) {
   DROVER_RETURN_IF_ERROR(CheckHello(incoming));
   shard::ShardMessage ready;
   ToProto(executor_.info(), ready.mutable_ready());
+  ToProto(device_, ready.mutable_ready()->mutable_device());
   stream->Write(ready);
 
   ResultWriter writer(context, stream);
@@ -132,13 +134,14 @@ absl::Status ShardService::WaitForEnd() {
   return end_status_;
 }
 
-absl::Status ServeShard(Executor& executor, const std::string& version,
+absl::Status ServeShard(Executor& executor, const DeviceFacts& device,
+                        const std::string& version,
                         const std::string& model_fingerprint, int fd) {
   if (fcntl(fd, F_SETFL, O_NONBLOCK) != 0) {
     return absl::FailedPreconditionError(
         absl::StrCat("descriptor ", fd, " is no socket of the router's"));
   }
-  ShardService service(executor, version, model_fingerprint);
+  ShardService service(executor, device, version, model_fingerprint);
   grpc::ServerBuilder builder;
   builder.SetMaxReceiveMessageSize(kMaxShardMessageBytes);
   builder.SetMaxSendMessageSize(kMaxShardMessageBytes);

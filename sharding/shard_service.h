@@ -5,6 +5,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+#include "model/device_facts.h"
 #include "proto/shard.grpc.pb.h"
 #include "scheduler/executor.h"
 
@@ -17,7 +18,7 @@ class ShardService final : public shard::Shard::Service {
       grpc::ServerReaderWriter<shard::ShardMessage, shard::RouterMessage>;
 
   // `executor` is ready, and outlives the service.
-  ShardService(Executor& executor, std::string version,
+  ShardService(Executor& executor, DeviceFacts device, std::string version,
                std::string model_fingerprint);
 
   grpc::Status Run(grpc::ServerContext* context, Stream* stream) override;
@@ -31,6 +32,7 @@ class ShardService final : public shard::Shard::Service {
   bool has_ended() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return ended_; }
 
   Executor& executor_;
+  const DeviceFacts device_;
   const std::string version_;
   const std::string model_fingerprint_;
 

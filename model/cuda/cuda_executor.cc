@@ -3,15 +3,12 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "base/status_macros.h"
 #include "model/cuda/cuda_step_runner.h"
 #include "model/cuda/device.h"
 
 namespace drover {
 namespace {
-
-constexpr double kBytesPerGiB = 1024.0 * 1024 * 1024;
 
 absl::Status AtStep(uint64_t step, const absl::Status& status) {
   return absl::Status(status.code(),
@@ -62,12 +59,8 @@ const std::vector<StartupStage>& CudaExecutor::stages() const {
   return runner_->stages();
 }
 
-std::string CudaExecutor::DeviceDescription() const {
-  const cuda::DeviceInfo& device = runner_->device();
-  return absl::StrFormat(
-      "%s, driver %s, %.1f GiB", device.gpu.name,
-      cuda::DriverString(device.gpu),
-      static_cast<double>(device.total_bytes) / kBytesPerGiB);
+const DeviceFacts& CudaExecutor::device() const {
+  return runner_->device_facts();
 }
 
 void CudaExecutor::Start(ResultCallback on_result) {

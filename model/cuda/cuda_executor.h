@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "base/bounded_queue.h"
 #include "model/cuda/cuda_executor_options.h"
+#include "model/device_facts.h"
 #include "model/load_progress.h"
 #include "model/model_config.h"
 #include "scheduler/executor.h"
@@ -44,8 +45,7 @@ class CudaExecutor : public Executor {
   const ModelConfig& config() const;
   DType dtype() const;
   const std::vector<StartupStage>& stages() const;
-  // "NVIDIA H200, CUDA driver 13.0, 139.8 GiB": for a line of the log.
-  std::string DeviceDescription() const;
+  const DeviceFacts& device() const;
 
   void Start(ResultCallback on_result) override;
   void Submit(BatchPlan plan) override;

@@ -88,6 +88,7 @@ absl::StatusOr<std::unique_ptr<CudaStepRunner>> CudaStepRunner::Create(
     DROVER_RETURN_IF_ERROR(
         Timed("graphs", stages, [&] { return runner->CaptureGraphs(); }));
   }
+  DROVER_RETURN_IF_ERROR(runner->NoteFacts());
   const int64_t num_parameters = runner->config_.num_parameters();
   runner->summary_ = {.num_parameters = num_parameters,
                       .num_bytes = num_parameters * DTypeBytes(runner->dtype_),
@@ -314,6 +315,19 @@ absl::Status CudaStepRunner::UseKvCache(int32_t num_blocks) {
                         .max_sequence_length = info_.max_sequence_length,
                         .vocab_size = static_cast<int32_t>(config_.vocab_size)},
       config_.eos_ids);
+  return absl::OkStatus();
+}
+
+absl::Status CudaStepRunner::NoteFacts() {
+  DROVER_ASSIGN_OR_RETURN(const int64_t free_bytes, FreeDeviceBytes());
+  device_facts_ = {.name = device_.gpu.name,
+                   .compute_capability = CapabilityString(device_.gpu),
+                   .driver = DriverString(device_.gpu),
+                   .memory_bytes = device_.total_bytes,
+                   .free_bytes_at_start = device_.free_bytes,
+                   .free_bytes = free_bytes,
+                   .kv_cache_bytes = config_.kv_bytes_per_token(dtype_) *
+                                     kBlockSize * info_.num_blocks};
   return absl::OkStatus();
 }
 

@@ -19,6 +19,7 @@
 #include "model/cuda/plan_upload.h"
 #include "model/cuda/step_answers.h"
 #include "model/cuda/step_kernels.h"
+#include "model/device_facts.h"
 #include "model/slot_table.h"
 #include "scheduler/executor.h"
 
@@ -59,7 +60,7 @@ class CudaStepRunner {
   const LoadSummary& summary() const { return summary_; }
   const ModelConfig& config() const { return config_; }
   DType dtype() const { return dtype_; }
-  const DeviceInfo& device() const { return device_; }
+  const DeviceFacts& device_facts() const { return device_facts_; }
   const std::vector<StartupStage>& stages() const { return stages_; }
 
  private:
@@ -93,6 +94,7 @@ class CudaStepRunner {
   absl::Status AllocateKvCache();
   absl::Status UseKvCache(int32_t num_blocks);
   absl::Status CaptureGraphs();
+  absl::Status NoteFacts();
 
   // A step.
   std::vector<BlockAppend> TakeAppends(const BatchPlan& plan);
@@ -114,6 +116,7 @@ class CudaStepRunner {
   DeviceInfo device_;
   ExecutorInfo info_;
   LoadSummary summary_;
+  DeviceFacts device_facts_;
   std::vector<StartupStage> stages_;
 
   cudaStream_t stream_ = nullptr;

@@ -10,6 +10,7 @@
 #include "base/strings.h"
 #include "proto/generation.grpc.pb.h"
 #include "proto/health.grpc.pb.h"
+#include "proto/server_info.grpc.pb.h"
 #include "server/byte_size.h"
 
 namespace drover {
@@ -30,6 +31,45 @@ std::string AskHealth(const std::shared_ptr<grpc::Channel>& channel) {
       response.status());
 }
 
+// "NVIDIA H200, compute capability 9.0", "CPU, 2 threads"
+std::string DeviceText(const info::DescribeResponse& said) {
+  return said.compute_capability().empty()
+             ? absl::StrCat(said.device(), ", ", said.num_threads(), " threads")
+             : absl::StrCat(said.device(), ", compute capability ",
+                            said.compute_capability());
+}
+
+// "139.80 GiB, 139.30 GiB free before loading, 13.50 GiB free when ready"
+std::string MemoryText(const info::DescribeResponse& said) {
+  if (said.memory_bytes() == 0) return "unknown";
+  std::string text = FormatByteSize(said.memory_bytes());
+  if (said.free_bytes_at_start() > 0) {
+    absl::StrAppend(&text, ", ", FormatByteSize(said.free_bytes_at_start()),
+                    " free before loading, ", FormatByteSize(said.free_bytes()),
+                    " free when ready");
+  }
+  return text;
+}
+
+// What the server runs on; nothing from a server of another make.
+std::string AskDevice(const std::shared_ptr<grpc::Channel>& channel) {
+  const auto stub = info::ServerInfo::NewStub(channel);
+  grpc::ClientContext context;
+  info::DescribeResponse said;
+  if (!stub->Describe(&context, {}, &said).ok()) return "";
+  return Fact("device", DeviceText(said)) +
+         (said.driver().empty() ? "" : Fact("driver", said.driver())) +
+         Fact("memory", MemoryText(said)) +
+         Fact("KV cache", absl::StrCat(said.num_kv_blocks(), " blocks of ",
+                                       said.kv_block_tokens(), " tokens, ",
+                                       FormatByteSize(said.kv_cache_bytes()))) +
+         Fact("full-length requests",
+              absl::StrCat(said.num_full_length_requests(), " of ",
+                           said.max_sequence_length(),
+                           " tokens at once; at most ", said.max_batch_size(),
+                           " of any length"));
+}
+
 int DescribeServer(const std::string& address, Streams streams) {
   const std::shared_ptr<grpc::Channel> channel = Connect(address);
   const auto stub = fmaas::GenerationService::NewStub(channel);
@@ -46,7 +86,8 @@ int DescribeServer(const std::string& address, Streams streams) {
                                         info.model_kind()))
               << Fact("max sequence length",
                       absl::StrCat(info.max_sequence_length(), " tokens"))
-              << Fact("max new tokens", absl::StrCat(info.max_new_tokens()));
+              << Fact("max new tokens", absl::StrCat(info.max_new_tokens()))
+              << AskDevice(channel);
   return FinishOutput("drover info", streams);
 }
 

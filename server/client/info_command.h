@@ -11,8 +11,8 @@ namespace drover {
 // One fact per line.
 std::string DescribeModel(const ModelConfig& config);
 
-// `drover info`: a server's limits and health, or what a model folder's
-// config.json says. Returns the exit status.
+// `drover info`: a server's limits and health and what it runs on, or what a
+// model folder's config.json says. Returns the exit status.
 int RunInfo(const InfoOptions& options, Streams streams);
 
 }  // namespace drover

@@ -329,7 +329,10 @@ class LifecycleTest(unittest.TestCase):
                 self.assertIn(answer.text, ended.stdout)
             tokens = run("tokenize", "--address", address, "The king")
             self.assertIn("▁The", tokens.stdout)
-            self.assertIn("2048", run("info", "--address", address).stdout)
+            info = run("info", "--address", address).stdout
+            self.assertIn("2048", info)
+            self.assertRegex(info, r"(?m)^device +\S")
+            self.assertRegex(info, r"(?m)^KV cache +\d+ blocks of 16 tokens")
 
 
 if __name__ == "__main__":

@@ -38,6 +38,21 @@ TEST(ModelExecutorTest, SaysWhatItLoadedAndHowFar) {
   EXPECT_GT(summary.elapsed, absl::ZeroDuration());
 }
 
+TEST(ModelExecutorTest, SaysWhatItRunsOn) {
+  ModelExecutorOptions options = TestOptions(DemoModel());
+  options.num_threads = 2;
+  const auto executor = ModelExecutor::Create(options, nullptr);
+  ASSERT_THAT(executor, IsOk());
+  const DeviceFacts& device = (*executor)->device();
+  EXPECT_EQ(device.name, "CPU");
+  EXPECT_EQ(device.driver, "");
+  EXPECT_EQ(device.num_threads, 2);
+  EXPECT_GT(device.memory_bytes, 0);
+  EXPECT_EQ(device.kv_cache_bytes,
+            (*executor)->info().num_blocks * kBlockSize *
+                (*executor)->config().kv_bytes_per_token((*executor)->dtype()));
+}
+
 TEST(ModelExecutorTest, AMissingModelIsOneLine) {
   const auto executor =
       ModelExecutor::Create(TestOptions("/nonexistent"), nullptr);

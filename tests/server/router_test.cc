@@ -21,6 +21,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 using HealthResponse = grpc::health::v1::HealthCheckResponse;
 
@@ -30,13 +31,15 @@ constexpr int32_t kVocabSize = 1000;
 class RouterTest : public ::testing::Test {
  protected:
   void StartRouter(testing::FakeExecutor::Options executor = {},
-                   const ServiceOptions& service = {}) {
+                   const ServiceOptions& service = {},
+                   const DeviceFacts& device = {}) {
     executor_ = std::make_unique<testing::FakeExecutor>(executor);
     Router::Options options;
     options.service = service;
     options.service.max_sequence_length = executor.info.max_sequence_length;
     options.scheduler.max_queue_len = 8;
     options.front = {.host = "127.0.0.1", .port = 0};
+    options.device = device;
     absl::StatusOr<std::unique_ptr<Router>> router =
         Router::Start(options, *executor_, *tokenizer_, metrics_, metrics_);
     ASSERT_THAT(router, IsOk());
@@ -270,6 +273,49 @@ TEST_F(RouterTest, InfoShowsLimitsAndHealth) {
   ASSERT_EQ(RunInfo({.address = address_}, {in, out, err}), 0);
   EXPECT_THAT(out.str(), AllOf(HasSubstr("SERVING"), HasSubstr("512 tokens"),
                                HasSubstr("DECODER_ONLY")));
+}
+
+TEST_F(RouterTest, InfoShowsAGpuAndWhatFitsOnIt) {
+  StartRouter({.info = {.num_slots = 8,
+                        .num_blocks = 65,
+                        .max_step_tokens = 64,
+                        .max_sequence_length = 200}},
+              {},
+              {.name = "NVIDIA H200",
+               .compute_capability = "9.0",
+               .driver = "580.95.05, CUDA 13.0",
+               .memory_bytes = int64_t{140} << 30,
+               .free_bytes_at_start = int64_t{139} << 30,
+               .free_bytes = int64_t{13} << 30,
+               .kv_cache_bytes = int64_t{100} << 30});
+  std::istringstream in;
+  std::ostringstream out, err;
+  ASSERT_EQ(RunInfo({.address = address_}, {in, out, err}), 0);
+  // 200 tokens take 13 blocks of 16.
+  EXPECT_THAT(
+      out.str(),
+      HasSubstr(
+          "device                 NVIDIA H200, compute capability 9.0\n"
+          "driver                 580.95.05, CUDA 13.0\n"
+          "memory                 140 GiB, 139 GiB free before loading, 13 GiB "
+          "free when ready\n"
+          "KV cache               64 blocks of 16 tokens, 100 GiB\n"
+          "full-length requests   4 of 200 tokens at once; at most 8 of "
+          "any length\n"));
+}
+
+TEST_F(RouterTest, InfoShowsACpuWithoutWhatOnlyAGpuHas) {
+  StartRouter(
+      {}, {},
+      {.name = "CPU", .num_threads = 2, .memory_bytes = int64_t{8} << 30});
+  std::istringstream in;
+  std::ostringstream out, err;
+  ASSERT_EQ(RunInfo({.address = address_}, {in, out, err}), 0);
+  EXPECT_THAT(out.str(),
+              AllOf(HasSubstr("device                 CPU, 2 threads\n"
+                              "memory                 8 GiB\n"
+                              "KV cache "),
+                    Not(HasSubstr("driver"))));
 }
 
 TEST(ClientTest, NoServerIsOneLineThatNamesTheAddress) {

@@ -46,7 +46,8 @@ int main(int argc, char** argv) {
        .failing_step = failing_step,
        .failure = absl::InternalError("the fake failed")});
   const absl::Status status =
-      drover::ServeShard(executor, DROVER_VERSION, fingerprint, router_fd);
+      drover::ServeShard(executor, {.name = "a fake", .num_threads = 1},
+                         DROVER_VERSION, fingerprint, router_fd);
   if (!status.ok()) {
     std::fprintf(stderr, "E %s\n", std::string(status.message()).c_str());
     return 1;

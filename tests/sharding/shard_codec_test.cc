@@ -71,6 +71,18 @@ TEST(ShardCodecTest, TheExecutorsLimitsSurvive) {
   EXPECT_EQ((RoundTrip<shard::Ready>(info)), info);
 }
 
+TEST(ShardCodecTest, TheFactsOfTheDeviceSurvive) {
+  const DeviceFacts device = {.name = "NVIDIA H200",
+                              .compute_capability = "9.0",
+                              .driver = "580.95.05, CUDA 13.0",
+                              .num_threads = 3,
+                              .memory_bytes = int64_t{140} << 30,
+                              .free_bytes_at_start = int64_t{139} << 30,
+                              .free_bytes = int64_t{13} << 30,
+                              .kv_cache_bytes = int64_t{100} << 30};
+  EXPECT_EQ((RoundTrip<shard::Device>(device)), device);
+}
+
 TEST(ShardCodecTest, ADecodeStepOf256SequencesIsAFewHundredBytes) {
   // Every 16th needs a block; nobody else is named.
   BatchPlan plan = {.step = 1000};

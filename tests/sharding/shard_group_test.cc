@@ -51,6 +51,7 @@ class EndSink final : public RequestSink {
 TEST(ShardGroupTest, AnEngineRunsOverARealProcess) {
   auto group = Launch({});
   ASSERT_TRUE(group.ok()) << group.status();
+  EXPECT_EQ((*group)->device().name, "a fake");
   Engine engine({}, **group);
   engine.Start();
   auto sink = std::make_shared<EndSink>();

@@ -32,7 +32,7 @@ class ShardServiceTest : public ::testing::Test {
     ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets), 0);
     executor_ = std::make_unique<FakeExecutor>(std::move(options));
     server_ = std::thread([this, fd = sockets[1]] {
-      served_ = ServeShard(*executor_, "1.0", "cafe", fd);
+      served_ = ServeShard(*executor_, device_, "1.0", "cafe", fd);
     });
     fcntl(sockets[0], F_SETFL, O_NONBLOCK);
     client_ = std::make_unique<ShardClient>(
@@ -43,11 +43,12 @@ class ShardServiceTest : public ::testing::Test {
     if (server_.joinable()) server_.join();
   }
 
-  absl::StatusOr<ExecutorInfo> Connect(const std::string& version = "1.0",
-                                       const std::string& model = "cafe") {
+  absl::StatusOr<ShardReady> Connect(const std::string& version = "1.0",
+                                     const std::string& model = "cafe") {
     return client_->Connect(version, model, absl::Seconds(30));
   }
 
+  const DeviceFacts device_ = {.name = "a fake", .num_threads = 1};
   std::unique_ptr<FakeExecutor> executor_;
   std::unique_ptr<ShardClient> client_;
   std::thread server_;
@@ -61,11 +62,12 @@ BatchPlan FirstPlan() {
           .work = {{.slot = 0, .num_tokens = 2, .new_blocks = {1}}}};
 }
 
-TEST_F(ShardServiceTest, HelloIsAnsweredWithTheExecutorsLimits) {
+TEST_F(ShardServiceTest, HelloIsAnsweredWithTheExecutorsLimitsAndDevice) {
   Serve({});
-  const auto info = Connect();
-  ASSERT_TRUE(info.ok()) << info.status();
-  EXPECT_EQ(*info, executor_->info());
+  const auto ready = Connect();
+  ASSERT_TRUE(ready.ok()) << ready.status();
+  EXPECT_EQ(ready->info, executor_->info());
+  EXPECT_EQ(ready->device, device_);
 }
 
 TEST_F(ShardServiceTest, PlansComeBackAsResultsAndClosingEndsBothSides) {

@@ -154,6 +154,21 @@ TEST(CudaExecutorTest, ReportsHowLongEachStageOfItsStartTook) {
                                           "warm-up", "kv_cache", "graphs"));
 }
 
+TEST(CudaExecutorTest, SaysWhatItRunsOn) {
+  const auto executor =
+      CudaExecutor::Create(CudaOptions(DType::kBFloat16, true), nullptr);
+  ASSERT_THAT(executor, IsOk());
+  const DeviceFacts& device = (*executor)->device();
+  EXPECT_NE(device.name, "");
+  EXPECT_NE(device.compute_capability, "");
+  EXPECT_THAT(device.driver, HasSubstr("CUDA "));
+  EXPECT_EQ(device.num_threads, 0);
+  EXPECT_GT(device.free_bytes, 0);
+  EXPECT_GT(device.free_bytes_at_start, device.free_bytes);
+  EXPECT_GT(device.memory_bytes, device.free_bytes_at_start);
+  EXPECT_GT(device.kv_cache_bytes, 0);
+}
+
 TEST(CudaExecutorTest, OptionsThatCannotBeAreNamed) {
   CudaExecutorOptions options = CudaOptions(DType::kBFloat16, true);
   options.gpu_memory_fraction = 1.5;
