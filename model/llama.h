@@ -16,8 +16,8 @@
 #include "model/layers/rotary_embedding.h"
 #include "model/model_config.h"
 #include "model/weights.h"
-#include "sharding/collective.h"
-#include "sharding/partition.h"
+#include "sharding/ranks/collective.h"
+#include "sharding/ranks/partition.h"
 
 namespace drover {
 

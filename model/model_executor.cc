@@ -9,7 +9,7 @@
 #include "base/status_macros.h"
 #include "c10/util/Exception.h"
 #include "model/step_runner.h"
-#include "sharding/collective.h"
+#include "sharding/ranks/collective.h"
 
 namespace drover {
 namespace {

@@ -16,8 +16,8 @@
 #include "model/slot_table.h"
 #include "scheduler/batch_plan.h"
 #include "scheduler/executor.h"
-#include "sharding/collective.h"
-#include "sharding/partition.h"
+#include "sharding/ranks/collective.h"
+#include "sharding/ranks/partition.h"
 
 namespace drover {
 

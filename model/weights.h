@@ -13,7 +13,7 @@
 #include "model/layers/linear.h"
 #include "model/load_progress.h"
 #include "model/model_config.h"
-#include "sharding/partition.h"
+#include "sharding/ranks/partition.h"
 
 namespace drover {
 

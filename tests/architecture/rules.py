@@ -57,8 +57,12 @@ RULES = {
         _rule("base model/tokenizer",
               "absl spdlog json sentencepiece pcre2 icu"),
     "model":
-        _rule("base scheduler model model/tokenizer",
+        _rule("base scheduler model model/tokenizer sharding/ranks",
               "absl spdlog json torch"),
+    # What ranks have of a model and do together: the model is built on it, and
+    # it knows a model's shape.
+    "sharding/ranks":
+        _rule("base model sharding/ranks", "absl"),
     "sharding":
         _rule("base scheduler model proto sharding", "absl spdlog json rpc"),
     # The worker's main joins the model (torch) with a service whose header

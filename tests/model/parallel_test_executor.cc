@@ -13,8 +13,8 @@
 
 #include "base/status_macros.h"
 #include "model/model_executor.h"
-#include "sharding/partition.h"
-#include "sharding/shared_memory_collective.h"
+#include "sharding/ranks/partition.h"
+#include "sharding/ranks/shared_memory_collective.h"
 #include "tests/model/test_executor.h"
 #include "tests/testing/shared_region.h"
 

@@ -10,7 +10,7 @@
 
 #include "ATen/ops/empty.h"
 #include "ATen/ops/equal.h"
-#include "sharding/partition.h"
+#include "sharding/ranks/partition.h"
 #include "tests/model/executor_harness.h"
 #include "tests/testing/status_matchers.h"
 

@@ -1,4 +1,4 @@
-#include "sharding/partition.h"
+#include "sharding/ranks/partition.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

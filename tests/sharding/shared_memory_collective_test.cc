@@ -1,4 +1,4 @@
-#include "sharding/shared_memory_collective.h"
+#include "sharding/ranks/shared_memory_collective.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "sharding/shared_memory_collective.h"
+#include "sharding/ranks/shared_memory_collective.h"
 
 #include <linux/futex.h>
 #include <sys/syscall.h>

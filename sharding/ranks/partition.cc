@@ -1,4 +1,4 @@
-#include "sharding/partition.h"
+#include "sharding/ranks/partition.h"
 
 #include <algorithm>
 #include <string_view>

@@ -5,7 +5,7 @@
 #include <memory>
 
 #include "absl/time/time.h"
-#include "sharding/collective.h"
+#include "sharding/ranks/collective.h"
 
 namespace drover {
 
