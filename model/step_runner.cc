@@ -56,9 +56,10 @@ absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(
       const RankPartition partition,
       PartitionModel(config, collective != nullptr ? collective->rank() : 0,
                      collective != nullptr ? collective->world_size() : 1));
-  DROVER_ASSIGN_OR_RETURN(ExecutorInfo info,
-                          PlanExecutor(options, LocalConfig(config, partition),
-                                       dtype, machine.memory_bytes));
+  DROVER_ASSIGN_OR_RETURN(
+      ExecutorInfo info,
+      PlanExecutor(options, LocalConfig(config, partition), dtype,
+                   machine.memory_bytes / partition.world_size));
   if (collective != nullptr) {
     DROVER_RETURN_IF_ERROR(AgreeOnInfo(*collective, info));
   }

@@ -136,6 +136,7 @@ absl::Status ServeProcess::LaunchShard() {
   ShardGroup::Options group;
   group.shard_binary = binary;
   group.shard_args = ShardArgs(options_);
+  group.num_shards = options_.num_shard;
   if (std::getenv("OMP_WAIT_POLICY") == nullptr) {
     group.shard_default_env = {
         StrCat(kOpenMpSpinVariable, "=", kOpenMpSpinCount)};
@@ -281,6 +282,7 @@ void LogOptions(Logger& logger, const ServeOptions& o) {
                 {"max_new_tokens", o.max_new_tokens},
                 {"max_batch_size", o.max_batch_size},
                 {"max_concurrent_requests", o.max_concurrent_requests},
+                {"num_shard", o.num_shard},
                 {"max_step_tokens", o.max_step_tokens},
                 {"target_step_ms", o.target_step_ms},
                 {"kv_cache_bytes", o.kv_cache_bytes},

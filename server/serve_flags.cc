@@ -82,6 +82,9 @@ void AddModelFlags(CLI::App& app, ServeOptions& options) {
             "own where the machine can");
   group.Add("--device", options.device,
             "cpu, cuda, or auto: a GPU where there is one");
+  group.Add("--num-shard", options.num_shard,
+            "Processes that run the model together, each with its part; more "
+            "than one: on the CPU only");
   group.Add("--gpu-memory-fraction", options.gpu_memory_fraction,
             "Of the GPU's memory, for weights, activations and KV cache");
   group.Add("--load-format", options.load_format,

@@ -1,11 +1,14 @@
 #include "server/served_model.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <system_error>
 #include <utility>
 
+#include "base/machine_limits.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "sharding/ranks/partition.h"
 
 namespace drover {
 namespace {
@@ -24,6 +27,12 @@ std::string LastComponent(const std::string& path) {
   const std::filesystem::path whole =
       std::filesystem::weakly_canonical(path, error);
   return error ? path : whole.filename().string();
+}
+
+// Shards share the CPUs; alone, a shard counts them itself.
+int32_t ThreadsOfShard(const ServeOptions& options) {
+  if (options.threads > 0 || options.num_shard == 1) return options.threads;
+  return std::max(1, ReadMachineLimits().num_cpus / options.num_shard);
 }
 
 bool IsDummy(const ServeOptions& options) {
@@ -76,6 +85,10 @@ absl::StatusOr<ServedModel> LoadServedModel(const ServeOptions& options) {
 
 absl::Status CheckAgainstModel(const ServeOptions& options,
                                const ModelConfig& config) {
+  if (options.num_shard > 1) {
+    DROVER_RETURN_IF_ERROR(
+        PartitionModel(config, /*rank=*/0, options.num_shard).status());
+  }
   if (options.max_sequence_length <= config.max_position_embeddings) {
     return absl::OkStatus();
   }
@@ -87,11 +100,11 @@ absl::Status CheckAgainstModel(const ServeOptions& options,
 
 std::vector<std::string> ShardArgs(const ServeOptions& options) {
   std::vector<std::string> args = {
-      StrCat("--kv-cache-bytes=", options.kv_cache_bytes),
+      StrCat("--kv-cache-bytes=", options.kv_cache_bytes / options.num_shard),
       StrCat("--num-slots=", options.max_batch_size),
       StrCat("--max-step-tokens=", options.max_step_tokens),
       StrCat("--max-sequence-length=", options.max_sequence_length),
-      StrCat("--threads=", options.threads),
+      StrCat("--threads=", ThreadsOfShard(options)),
       StrCat("--load-format=", options.load_format),
       StrCat("--device=", options.device),
       StrCat("--gpu-memory-fraction=", options.gpu_memory_fraction),

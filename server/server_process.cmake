@@ -34,6 +34,7 @@ drover_library(server_process
     spdlog::spdlog
   PRIVATE
     civetweb::civetweb
+    drover::partition
     drover::shard_group
     gRPC::grpc++_reflection
     nlohmann_json::nlohmann_json)

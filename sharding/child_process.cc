@@ -45,6 +45,7 @@ struct ChildPlan {
   int output_fd;
   int exec_error_fd;  // receives errno if there is no such program after all
   int inherited_fd;
+  const std::vector<int>& kept_fds;
   pid_t parent;
 };
 
@@ -67,6 +68,7 @@ struct ChildPlan {
   } else if (plan.inherited_fd >= 0) {
     dup2(plan.inherited_fd, ChildProcess::kInheritedFd);
   }
+  for (const int fd : plan.kept_fds) fcntl(fd, F_SETFD, 0);
   execve(plan.program, plan.argv, plan.env);
   const int error = errno;
   static_cast<void>(write(exec_error_fd, &error, sizeof(error)) > 0);
@@ -130,6 +132,7 @@ absl::StatusOr<std::unique_ptr<ChildProcess>> ChildProcess::Start(
                           .output_fd = output.write_end,
                           .exec_error_fd = exec_error.write_end,
                           .inherited_fd = options.inherited_fd,
+                          .kept_fds = options.kept_fds,
                           .parent = getpid()};
   const pid_t pid = fork();
   if (pid == 0) Become(plan);

@@ -30,6 +30,9 @@ class ChildProcess {
     std::vector<std::string> default_env;
     // Passed to the child as descriptor kInheritedFd; closed here. -1: none.
     int inherited_fd = -1;
+    // Stay open in the child under the same numbers, which are above
+    // kInheritedFd; not closed here.
+    std::vector<int> kept_fds;
     // Each line of its standard output and error, without the newline. On a
     // thread of this object's.
     std::function<void(std::string_view line)> on_line;

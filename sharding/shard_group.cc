@@ -1,92 +1,95 @@
 #include "sharding/shard_group.h"
 
-#include <fcntl.h>
-#include <grpcpp/create_channel_posix.h>
-#include <signal.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "sharding/channel_limits.h"
-#include "sharding/exit_status.h"
+#include "sharding/ranks/shared_memory_collective.h"
 
 namespace drover {
-namespace {
-
-// How long a shard may take to finish its step and leave.
-constexpr absl::Duration kPartingTime = absl::Seconds(5);
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<ShardGroup>> ShardGroup::Launch(
     Options options) {
   std::unique_ptr<ShardGroup> group(new ShardGroup(std::move(options)));
+  DROVER_RETURN_IF_ERROR(group->StartShards());
   DROVER_RETURN_IF_ERROR(group->Connect());
   return group;
 }
 
-absl::Status ShardGroup::Connect() {
-  int sockets[2];
-  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) != 0) {
-    return absl::InternalError(
-        absl::StrCat("socketpair: ", std::strerror(errno)));
+absl::Status ShardGroup::StartShards() {
+  if (options_.num_shards > 1) {
+    DROVER_ASSIGN_OR_RETURN(
+        memory_, SharedMemory::Create(
+                     SharedMemoryCollective::RegionBytes(options_.num_shards)));
   }
-  ChildProcess::Options child = {
-      .program = options_.shard_binary,
-      .args = options_.shard_args,
-      .default_env = options_.shard_default_env,
-      .inherited_fd = sockets[1],
-      .on_line = [this](std::string_view line) { OnLine(line); }};
-  child.args.push_back(
-      absl::StrCat("--router-fd=", ChildProcess::kInheritedFd));
-  absl::StatusOr<std::unique_ptr<ChildProcess>> started =
-      ChildProcess::Start(std::move(child));
-  if (!started.ok()) {
-    close(sockets[0]);
-    return started.status();
+  for (int32_t rank = 0; rank < options_.num_shards; ++rank) {
+    ShardProcess::Options shard = {.binary = options_.shard_binary,
+                                   .args = options_.shard_args,
+                                   .default_env = options_.shard_default_env,
+                                   .on_log = options_.on_log};
+    if (memory_ != nullptr) {
+      shard.name = absl::StrCat("the shard of rank ", rank);
+      shard.on_log = [this, rank](char level, std::string_view text) {
+        if (!options_.on_log) return;
+        options_.on_log(
+            level, absl::StrCat("rank ", rank, ": ",
+                                absl::string_view(text.data(), text.size())));
+      };
+      shard.kept_fds = {memory_->fd()};
+      shard.args.push_back(absl::StrCat("--rank=", rank));
+      shard.args.push_back(absl::StrCat("--world-size=", options_.num_shards));
+      shard.args.push_back(absl::StrCat("--group-fd=", memory_->fd()));
+    }
+    DROVER_ASSIGN_OR_RETURN(shards_.emplace_back(),
+                            ShardProcess::Start(std::move(shard)));
   }
-  child_ = *std::move(started);
-
-  fcntl(sockets[0], F_SETFL, O_NONBLOCK);
-  grpc::ChannelArguments arguments;
-  arguments.SetMaxReceiveMessageSize(kMaxShardMessageBytes);
-  arguments.SetMaxSendMessageSize(kMaxShardMessageBytes);
-  client_ = std::make_unique<ShardClient>(
-      grpc::CreateCustomInsecureChannelFromFd("shard", sockets[0], arguments));
-  absl::StatusOr<ShardReady> ready = client_->Connect(
-      options_.version, options_.model_fingerprint, options_.start_timeout);
-  if (absl::IsDeadlineExceeded(ready.status())) {
-    child_->Signal(SIGKILL);
-    return absl::UnavailableError(ready.status().message());
-  }
-  if (!ready.ok()) return CauseOfFailedStart(ready.status());
-  info_ = ready->info;
-  device_ = std::move(ready->device);
   return absl::OkStatus();
 }
 
-ShardGroup::~ShardGroup() {
-  Stop();
-  client_.reset();
-  child_.reset();
+absl::Status ShardGroup::Connect() {
+  const absl::Time deadline = absl::Now() + options_.start_timeout;
+  for (const std::unique_ptr<ShardProcess>& shard : shards_) {
+    absl::StatusOr<ShardReady> ready = shard->Connect(
+        options_.version, options_.model_fingerprint,
+        absl::Ceil(std::max(absl::ZeroDuration(), deadline - absl::Now()),
+                   absl::Milliseconds(1)));
+    if (!ready.ok()) {
+      EndTheirWait();
+      return ready.status();
+    }
+    if (shard != shards_.front()) continue;
+    info_ = ready->info;
+    device_ = std::move(ready->device);
+  }
+  return absl::OkStatus();
 }
+
+ShardGroup::~ShardGroup() { Stop(); }
 
 void ShardGroup::Start(ResultCallback on_result) {
   {
     absl::MutexLock lock(&mutex_);
     on_result_ = std::move(on_result);
   }
-  client_->Start(
-      [this](StepResult result) { Deliver(std::move(result)); },
-      [this](const absl::Status& status) { Deliver(CauseOfEnd(status)); });
+  for (const std::unique_ptr<ShardProcess>& shard : shards_) {
+    const bool is_first = shard == shards_.front();
+    shard->Start(
+        [this, is_first](StepResult result) {
+          if (is_first) Deliver(std::move(result));
+        },
+        [this](const absl::Status& cause) {
+          EndTheirWait();
+          Deliver(cause);
+        });
+  }
 }
 
-void ShardGroup::Submit(BatchPlan plan) { client_->Submit(plan); }
+void ShardGroup::Submit(BatchPlan plan) {
+  for (const std::unique_ptr<ShardProcess>& shard : shards_) {
+    shard->Submit(plan);
+  }
+}
 
 void ShardGroup::Stop() {
   {
@@ -95,56 +98,25 @@ void ShardGroup::Stop() {
     stopped_ = true;
     on_result_ = nullptr;
   }
-  if (client_ != nullptr && client_->Close(kPartingTime)) {
-    child_->WaitForExit(kPartingTime);
+  for (const std::unique_ptr<ShardProcess>& shard : shards_) {
+    if (shard != nullptr) shard->Close();
   }
+}
+
+void ShardGroup::EndTheirWait() {
+  if (memory_ == nullptr) return;
+  SharedMemoryCollective(memory_->data(), /*rank=*/0, options_.num_shards,
+                         absl::ZeroDuration())
+      .Abort();
 }
 
 void ShardGroup::Deliver(absl::StatusOr<StepResult> result) {
   // Under the lock, so that no callback outlives Stop.
   absl::MutexLock lock(&mutex_);
-  if (on_result_) on_result_(std::move(result));
-}
-
-void ShardGroup::OnLine(std::string_view line) {
-  // "I loading …": what drover-shard logs. Anything else comes from a library
-  // or a crash.
-  const bool ours =
-      line.size() > 2 && line[1] == ' ' &&
-      std::string_view("DIWE").find(line[0]) != std::string_view::npos;
-  const char level = ours ? line[0] : 'W';
-  const std::string_view text = ours ? line.substr(2) : line;
-  if (level == 'E' || (!ours && !text.empty())) {
-    absl::MutexLock lock(&mutex_);
-    (ours ? last_error_line_ : last_foreign_line_) = std::string(text);
-  }
-  if (options_.on_log) options_.on_log(level, text);
-}
-
-absl::Status ShardGroup::CauseOfFailedStart(const absl::Status& status) {
-  const absl::Status cause = CauseOfEnd(status);
-  // A device gives much memory back slowly.
-  if (child_->WaitForExit(kPartingTime) &&
-      child_->exit_status() == kExitDoesNotFit) {
-    return absl::ResourceExhaustedError(cause.message());
-  }
-  return cause;
-}
-
-absl::Status ShardGroup::CauseOfEnd(const absl::Status& status) {
-  const bool exited = child_->WaitForExit(absl::Seconds(2));
-  absl::MutexLock lock(&mutex_);
-  if (!last_error_line_.empty()) {
-    return absl::UnavailableError(last_error_line_);
-  }
-  if (exited) {
-    return absl::UnavailableError(absl::StrCat(
-        "the shard ", child_->Epitaph(), last_foreign_line_.empty() ? "" : ": ",
-        last_foreign_line_));
-  }
-  return absl::UnavailableError(
-      absl::StrCat("the shard's stream ended: ",
-                   status.ok() ? "it left" : std::string(status.message())));
+  if (!on_result_) return;
+  const bool is_lost = !result.ok();
+  on_result_(std::move(result));
+  if (is_lost) on_result_ = nullptr;  // of several that end, the first is told
 }
 
 }  // namespace drover

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -13,35 +15,35 @@
 #include "absl/time/time.h"
 #include "model/device_facts.h"
 #include "scheduler/executor.h"
-#include "sharding/child_process.h"
-#include "sharding/shard_client.h"
+#include "sharding/ranks/shared_memory.h"
+#include "sharding/shard_process.h"
 
 namespace drover {
 
-// The router's view of the shard processes: starts them, speaks to them, and
-// passes their log on. An Executor whose work happens elsewhere.
-//
-// Router and shard share a socket pair made before the shard starts: no name in
-// the file system, nobody else can connect, and nothing is left behind.
+// The router's view of the shards, which run one model together: starts them,
+// speaks to them, and passes their log on. An Executor whose work happens
+// elsewhere: all ranks get the same plans, the first one's results count, and
+// the group is lost with any of them.
 class ShardGroup final : public Executor {
  public:
   struct Options {
     std::string shard_binary;
     std::vector<std::string> shard_args;
     std::vector<std::string> shard_default_env;  // see ChildProcess
+    int32_t num_shards = 1;
     std::string version = DROVER_VERSION;
     std::string model_fingerprint;
     absl::Duration start_timeout = absl::Minutes(10);
-    // A line of the shard's log. Levels: D, I, W, E. On a thread of the
-    // group's.
+    // A line of a shard's log. Levels: D, I, W, E. On threads of the group's,
+    // one for each shard.
     std::function<void(char level, std::string_view text)> on_log;
   };
 
-  // Starts the shard and waits until it is ready. The status of a shard that
-  // cannot start carries what it said last: RESOURCE_EXHAUSTED if the model
-  // does not fit into memory, UNAVAILABLE otherwise.
+  // Starts the shards and waits until they are ready. The status of those that
+  // cannot start carries what the first of them said last: RESOURCE_EXHAUSTED
+  // if the model does not fit into memory, UNAVAILABLE otherwise.
   static absl::StatusOr<std::unique_ptr<ShardGroup>> Launch(Options options);
-  // Ends the shard: asks, waits, kills.
+  // Ends the shards: asks, waits, kills.
   ~ShardGroup() override;
 
   // ---- Executor ----
@@ -50,32 +52,27 @@ class ShardGroup final : public Executor {
   void Submit(BatchPlan plan) override;
   void Stop() override;
 
-  // What the shard's executor runs on.
+  // What the first shard's executor runs on.
   const DeviceFacts& device() const { return device_; }
-  pid_t shard_pid() const { return child_->pid(); }
+  pid_t shard_pid(size_t rank = 0) const { return shards_[rank]->pid(); }
 
  private:
   explicit ShardGroup(Options options) : options_(std::move(options)) {}
 
+  absl::Status StartShards();
   absl::Status Connect();
-  void OnLine(std::string_view line);
   void Deliver(absl::StatusOr<StepResult> result);
-  // As CauseOfEnd; RESOURCE_EXHAUSTED if the model does not fit.
-  absl::Status CauseOfFailedStart(const absl::Status& status);
-  // Why the shard is gone, after its stream ended with `status`.
-  absl::Status CauseOfEnd(const absl::Status& status);
+  // Ranks stop waiting for each other.
+  void EndTheirWait();
 
   const Options options_;
   ExecutorInfo info_;
   DeviceFacts device_;
   absl::Mutex mutex_;
-  // Of the shard's own log, and of what a library or a crash printed.
-  std::string last_error_line_ ABSL_GUARDED_BY(mutex_);
-  std::string last_foreign_line_ ABSL_GUARDED_BY(mutex_);
   ResultCallback on_result_ ABSL_GUARDED_BY(mutex_);
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
-  std::unique_ptr<ChildProcess> child_;
-  std::unique_ptr<ShardClient> client_;
+  std::unique_ptr<SharedMemory> memory_;  // of the ranks; null: only one
+  std::vector<std::unique_ptr<ShardProcess>> shards_;  // by rank
 };
 
 }  // namespace drover

@@ -20,6 +20,8 @@
 #include "model/model_config.h"
 #include "model/model_executor.h"
 #include "sharding/exit_status.h"
+#include "sharding/ranks/shared_memory.h"
+#include "sharding/ranks/shared_memory_collective.h"
 #include "sharding/serve_shard.h"
 #ifdef DROVER_WITH_CUDA
 #include "model/cuda/cuda_executor.h"
@@ -38,6 +40,9 @@ struct ShardOptions {
   double gpu_memory_fraction = 0.9;
   int32_t max_top_n = 10;
   int router_fd = -1;
+  int32_t rank = 0;
+  int32_t world_size = 1;
+  int group_fd = -1;
   ModelExecutorOptions executor;
 };
 
@@ -47,6 +52,11 @@ void Describe(CLI::App& app, ShardOptions& options) {
   app.add_option("--router-fd", options.router_fd,
                  "Connected socket of the router that started this process")
       ->required();
+  app.add_option("--rank", options.rank, "Which part of the model this has");
+  app.add_option("--world-size", options.world_size,
+                 "How many shards run the model together");
+  app.add_option("--group-fd", options.group_fd,
+                 "Memory that these share, made by the router");
   app.add_option("--model", options.model,
                  "Folder with config.json and safetensors");
   app.add_option("--load-format", options.load_format,
@@ -135,6 +145,25 @@ void LogReady(const ShardOptions& options, const Executor& executor) {
                absl::ToDoubleSeconds(summary.elapsed));
 }
 
+// A rank waits for the others while they load, too.
+constexpr absl::Duration kGroupPatience = absl::Minutes(10);
+
+absl::Status JoinGroup(ShardOptions& options,
+                       std::unique_ptr<SharedMemory>& memory) {
+  if (options.world_size == 1) return absl::OkStatus();
+  if (options.rank < 0 || options.rank >= options.world_size) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--rank ", options.rank, ": expected 0 to ", options.world_size - 1));
+  }
+  DROVER_ASSIGN_OR_RETURN(
+      memory, SharedMemory::Map(
+                  options.group_fd,
+                  SharedMemoryCollective::RegionBytes(options.world_size)));
+  options.executor.collective = std::make_shared<SharedMemoryCollective>(
+      memory->data(), options.rank, options.world_size, kGroupPatience);
+  return absl::OkStatus();
+}
+
 absl::Status ServeCpu(const ShardOptions& options,
                       const std::string& fingerprint) {
   DROVER_ASSIGN_OR_RETURN(
@@ -203,8 +232,16 @@ absl::Status RunShard(ShardOptions options) {
   if (!options.dtype.empty()) {
     DROVER_ASSIGN_OR_RETURN(options.executor.dtype, ParseDType(options.dtype));
   }
-  return UsesCuda(options) ? ServeCuda(options, fingerprint)
-                           : ServeCpu(options, fingerprint);
+  if (UsesCuda(options)) {
+    if (options.world_size > 1) {
+      return absl::UnimplementedError(
+          "more than one shard runs on the CPU only: --device cpu");
+    }
+    return ServeCuda(options, fingerprint);
+  }
+  std::unique_ptr<SharedMemory> memory;  // outlives the executor
+  DROVER_RETURN_IF_ERROR(JoinGroup(options, memory));
+  return ServeCpu(options, fingerprint);
 }
 
 }  // namespace

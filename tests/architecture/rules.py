@@ -64,13 +64,16 @@ RULES = {
     "sharding/ranks":
         _rule("base model sharding/ranks", "absl"),
     "sharding":
-        _rule("base scheduler model proto sharding", "absl spdlog json rpc"),
+        _rule("base scheduler model proto sharding sharding/ranks",
+              "absl spdlog json rpc"),
     # The worker's main joins the model (torch) with a service whose header
     # keeps gRPC to itself.
     "sharding/shard_main.cc":
-        _rule("base scheduler model sharding", "absl cli spdlog json torch"),
+        _rule("base scheduler model sharding sharding/ranks",
+              "absl cli spdlog json torch"),
     "server":
-        _rule("base scheduler model model/tokenizer proto sharding server",
+        _rule("base scheduler model model/tokenizer proto sharding "
+              "sharding/ranks server",
               "absl cli spdlog json rpc prometheus civetweb"),
 }
 

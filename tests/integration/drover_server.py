@@ -118,10 +118,13 @@ class Server:
             params=parameters(**params))
         return self.stub.GenerateStream(request, timeout=timeout)
 
-    def shard_pid(self):
+    def shard_pids(self):
         children = pathlib.Path(
             f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return int(children.read_text().split()[0])
+        return [int(pid) for pid in children.read_text().split()]
+
+    def shard_pid(self):
+        return self.shard_pids()[0]
 
 
 def parameters(**groups):

@@ -164,6 +164,24 @@ class LifecycleTest(unittest.TestCase):
             self.assertNotEqual(server.process.wait(timeout=60), 0)
             self.assertIn("killed by signal 9", server.log())
 
+    def test_two_shards_say_what_one_says_and_go_together(self):
+        texts = []
+        for shards in ("1", "2"):
+            with Server("--num-shard", shards, "--dtype", "float32") as server:
+                reply = server.generate("Once upon a time",
+                                        stopping={"max_new_tokens": 20})
+                texts.append(reply[0].text)
+        self.assertEqual(texts[0], texts[1])
+        with Server("--num-shard", "2") as server:
+            pids = server.shard_pids()
+            self.assertEqual(len(pids), 2)
+            os.kill(pids[1], signal.SIGKILL)
+            self.assertNotEqual(server.process.wait(timeout=60), 0)
+            self.assertIn("the shard of rank 1 was killed by signal 9",
+                          server.log())
+        for pid in pids:
+            await_end(self, pid)
+
     def test_the_shard_goes_when_the_router_is_killed(self):
         with Server() as server:
             shard = server.shard_pid()

@@ -11,7 +11,9 @@ namespace drover {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::Contains;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::UnorderedElementsAre;
 
 constexpr char kDemoModel[] = DROVER_SOURCE_DIR "/models/fables-7m";
@@ -72,6 +74,28 @@ TEST(ServedModelTest, MoreThanTheModelsContextIsRefused) {
               StatusIs(absl::StatusCode::kInvalidArgument,
                        AllOf(HasSubstr("--max-sequence-length 2049"),
                              HasSubstr("2048"))));
+}
+
+TEST(ServedModelTest, AModelThatCannotBeDividedIsRefusedByItsDimension) {
+  ServeOptions options;
+  options.num_shard = 3;
+  EXPECT_THAT(CheckAgainstModel(options, *NamedModelConfig("llama-3.1-8b")),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("num_attention_heads is 32")));
+  options.num_shard = 16;
+  EXPECT_THAT(CheckAgainstModel(options, *NamedModelConfig("llama-3.1-8b")),
+              IsOk());
+}
+
+TEST(ServedModelTest, ShardsShareMemoryAndThreads) {
+  ServeOptions options;
+  options.num_shard = 4;
+  options.kv_cache_bytes = 4096;
+  options.threads = 3;
+  EXPECT_THAT(ShardArgs(options), AllOf(Contains("--kv-cache-bytes=1024"),
+                                        Contains("--threads=3")));
+  options.threads = 0;
+  EXPECT_THAT(ShardArgs(options), Not(Contains("--threads=0")));
 }
 
 TEST(ServedModelTest, TheShardIsToldEverythingThatConcernsIt) {

@@ -25,10 +25,11 @@ using ::testing::HasSubstr;
 
 absl::StatusOr<std::unique_ptr<ShardGroup>> Launch(
     std::vector<std::string> args,
-    absl::Duration start_timeout = absl::Seconds(60)) {
+    absl::Duration start_timeout = absl::Seconds(60), int32_t num_shards = 1) {
   args.push_back("--fingerprint=cafe");
   return ShardGroup::Launch({.shard_binary = FAKE_SHARD_BINARY,
                              .shard_args = std::move(args),
+                             .num_shards = num_shards,
                              .model_fingerprint = "cafe",
                              .start_timeout = start_timeout});
 }
@@ -68,6 +69,53 @@ TEST(ShardGroupTest, StoppingLeavesNoProcessBehind) {
   EXPECT_EQ(kill(pid, 0), 0);
   group->reset();
   EXPECT_EQ(kill(pid, 0), -1);
+}
+
+TEST(ShardGroupTest, AllRanksRunAndNoneIsLeftBehind) {
+  auto group = Launch({}, absl::Seconds(60), /*num_shards=*/3);
+  ASSERT_TRUE(group.ok()) << group.status();
+  std::vector<pid_t> pids;
+  for (size_t rank = 0; rank < 3; ++rank) {
+    pids.push_back((*group)->shard_pid(rank));
+    EXPECT_EQ(kill(pids.back(), 0), 0);
+  }
+  {
+    Engine engine({}, **group);
+    engine.Start();
+    auto sink = std::make_shared<EndSink>();
+    ASSERT_TRUE(
+        engine.Submit({.prompt_ids = {4, 5}, .max_new_tokens = 100}, sink)
+            .ok());
+    sink->ended.WaitForNotification();
+    EXPECT_EQ(sink->tokens, Continuation(HashedToken, {4, 5}, 100));
+  }
+  group->reset();
+  for (const pid_t pid : pids) EXPECT_EQ(kill(pid, 0), -1);
+}
+
+TEST(ShardGroupTest, AnyRankThatDiesEndsRequestsAndIsNamed) {
+  for (size_t rank = 0; rank < 3; ++rank) {
+    auto group = Launch({}, absl::Seconds(60), /*num_shards=*/3);
+    ASSERT_TRUE(group.ok()) << group.status();
+    absl::Status status;
+    absl::Notification lost;
+    (*group)->Start([&](const absl::StatusOr<StepResult>& result) {
+      status = result.status();
+      lost.Notify();
+    });
+    kill((*group)->shard_pid(rank), SIGKILL);
+    lost.WaitForNotification();
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+    EXPECT_THAT(std::string(status.message()),
+                HasSubstr(StrCat("the shard of rank ", rank,
+                                 " was killed by signal 9")));
+  }
+}
+
+TEST(ShardGroupTest, ARankThatHangsAtStartIsGivenUpWithAllOthers) {
+  const auto group =
+      Launch({"--hang"}, absl::Milliseconds(300), /*num_shards=*/2);
+  EXPECT_EQ(group.status().code(), absl::StatusCode::kUnavailable);
 }
 
 TEST(ShardGroupTest, AShardThatDiesEndsRequestsWithUnavailable) {

@@ -1,0 +1,139 @@
+#include "sharding/shard_process.h"
+
+#include <fcntl.h>
+#include <grpcpp/create_channel_posix.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "sharding/channel_limits.h"
+#include "sharding/exit_status.h"
+
+namespace drover {
+namespace {
+
+// How long a shard may take to finish its step and leave.
+constexpr absl::Duration kPartingTime = absl::Seconds(5);
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ShardProcess>> ShardProcess::Start(
+    Options options) {
+  std::unique_ptr<ShardProcess> shard(new ShardProcess(std::move(options)));
+  DROVER_RETURN_IF_ERROR(shard->Launch());
+  return shard;
+}
+
+absl::Status ShardProcess::Launch() {
+  int sockets[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) != 0) {
+    return absl::InternalError(
+        absl::StrCat("socketpair: ", std::strerror(errno)));
+  }
+  ChildProcess::Options child = {
+      .program = options_.binary,
+      .args = options_.args,
+      .default_env = options_.default_env,
+      .inherited_fd = sockets[1],
+      .kept_fds = options_.kept_fds,
+      .on_line = [this](std::string_view line) { OnLine(line); }};
+  child.args.push_back(
+      absl::StrCat("--router-fd=", ChildProcess::kInheritedFd));
+  absl::StatusOr<std::unique_ptr<ChildProcess>> started =
+      ChildProcess::Start(std::move(child));
+  if (!started.ok()) {
+    close(sockets[0]);
+    return started.status();
+  }
+  child_ = *std::move(started);
+
+  fcntl(sockets[0], F_SETFL, O_NONBLOCK);
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(kMaxShardMessageBytes);
+  arguments.SetMaxSendMessageSize(kMaxShardMessageBytes);
+  client_ = std::make_unique<ShardClient>(
+      grpc::CreateCustomInsecureChannelFromFd("shard", sockets[0], arguments));
+  return absl::OkStatus();
+}
+
+ShardProcess::~ShardProcess() {
+  client_.reset();
+  child_.reset();
+}
+
+absl::StatusOr<ShardReady> ShardProcess::Connect(
+    const std::string& version, const std::string& model_fingerprint,
+    absl::Duration timeout) {
+  has_connected_ = true;
+  absl::StatusOr<ShardReady> ready =
+      client_->Connect(version, model_fingerprint, timeout);
+  if (absl::IsDeadlineExceeded(ready.status())) {
+    child_->Signal(SIGKILL);
+    return absl::UnavailableError(ready.status().message());
+  }
+  if (!ready.ok()) return CauseOfFailedStart(ready.status());
+  return ready;
+}
+
+void ShardProcess::Start(std::function<void(StepResult)> on_result,
+                         std::function<void(absl::Status)> on_end) {
+  client_->Start(std::move(on_result), [this, on_end = std::move(on_end)](
+                                           const absl::Status& status) {
+    on_end(CauseOfEnd(status));
+  });
+}
+
+void ShardProcess::Close() {
+  if (has_connected_ && client_->Close(kPartingTime)) {
+    child_->WaitForExit(kPartingTime);
+  }
+}
+
+void ShardProcess::OnLine(std::string_view line) {
+  // "I loading …": what drover-shard logs. Anything else comes from a library
+  // or a crash.
+  const bool ours =
+      line.size() > 2 && line[1] == ' ' &&
+      std::string_view("DIWE").find(line[0]) != std::string_view::npos;
+  const char level = ours ? line[0] : 'W';
+  const std::string_view text = ours ? line.substr(2) : line;
+  if (level == 'E' || (!ours && !text.empty())) {
+    absl::MutexLock lock(&mutex_);
+    (ours ? last_error_line_ : last_foreign_line_) = std::string(text);
+  }
+  if (options_.on_log) options_.on_log(level, text);
+}
+
+absl::Status ShardProcess::CauseOfFailedStart(const absl::Status& status) {
+  const absl::Status cause = CauseOfEnd(status);
+  // A device gives much memory back slowly.
+  if (child_->WaitForExit(kPartingTime) &&
+      child_->exit_status() == kExitDoesNotFit) {
+    return absl::ResourceExhaustedError(cause.message());
+  }
+  return cause;
+}
+
+absl::Status ShardProcess::CauseOfEnd(const absl::Status& status) {
+  const bool exited = child_->WaitForExit(absl::Seconds(2));
+  absl::MutexLock lock(&mutex_);
+  if (!last_error_line_.empty()) {
+    return absl::UnavailableError(last_error_line_);
+  }
+  if (exited) {
+    return absl::UnavailableError(absl::StrCat(
+        options_.name, " ", child_->Epitaph(),
+        last_foreign_line_.empty() ? "" : ": ", last_foreign_line_));
+  }
+  return absl::UnavailableError(absl::StrCat(
+      "the stream of ", options_.name,
+      " ended: ", status.ok() ? "it left" : std::string(status.message())));
+}
+
+}  // namespace drover

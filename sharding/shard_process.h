@@ -1,0 +1,77 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "sharding/child_process.h"
+#include "sharding/shard_client.h"
+
+namespace drover {
+
+// The router's view of one shard: its process, its stream, and what it said
+// last. Router and shard share a socket pair made before the shard starts: no
+// name in the file system, nobody else can connect, and nothing is left behind.
+class ShardProcess {
+ public:
+  struct Options {
+    std::string name = "the shard";  // in errors
+    std::string binary;
+    std::vector<std::string> args;
+    std::vector<std::string> default_env;  // see ChildProcess
+    std::vector<int> kept_fds;             // likewise
+    // A line of its log. Levels: D, I, W, E. On a thread of this object's.
+    std::function<void(char level, std::string_view text)> on_log;
+  };
+
+  // The process runs; it may still load.
+  static absl::StatusOr<std::unique_ptr<ShardProcess>> Start(Options options);
+  // Ends it: asks if Close was not called, then kills.
+  ~ShardProcess();
+
+  // Waits until the shard is ready. The status of one that cannot start carries
+  // what it said last: RESOURCE_EXHAUSTED if the model does not fit into
+  // memory, UNAVAILABLE otherwise.
+  absl::StatusOr<ShardReady> Connect(const std::string& version,
+                                     const std::string& model_fingerprint,
+                                     absl::Duration timeout);
+
+  // As ShardClient's; the status of the end is its cause, UNAVAILABLE.
+  void Start(std::function<void(StepResult)> on_result,
+             std::function<void(absl::Status)> on_end);
+  void Submit(const BatchPlan& plan) { client_->Submit(plan); }
+
+  // No more plans; waits until it has left. Nothing before Connect.
+  void Close();
+
+  pid_t pid() const { return child_->pid(); }
+
+ private:
+  explicit ShardProcess(Options options) : options_(std::move(options)) {}
+
+  absl::Status Launch();
+  void OnLine(std::string_view line);
+  absl::Status CauseOfFailedStart(const absl::Status& status);
+  // Why the shard is gone, after its stream ended with `status`.
+  absl::Status CauseOfEnd(const absl::Status& status);
+
+  const Options options_;
+  bool has_connected_ = false;  // or tried to
+  absl::Mutex mutex_;
+  // Of the shard's own log, and of what a library or a crash printed.
+  std::string last_error_line_ ABSL_GUARDED_BY(mutex_);
+  std::string last_foreign_line_ ABSL_GUARDED_BY(mutex_);
+  std::unique_ptr<ChildProcess> child_;
+  std::unique_ptr<ShardClient> client_;
+};
+
+}  // namespace drover
