@@ -92,15 +92,12 @@ std::optional<BatchPlan> Scheduler::MakePlan(absl::Time now) {
   }
   budget_left_ = executor_.max_step_tokens;
   short_of_blocks_ = false;
-  chunks_ = {};
   BatchPlan plan;
   PlanInFlight record;
   DecideDecodes();
-  const bool is_bounded = options_.target_step_time > absl::ZeroDuration() &&
-                          budget_left_ < executor_.max_step_tokens;
-  chunk_time_ = is_bounded
-                    ? options_.target_step_time - step_forecast_.DecodeTime()
-                    : absl::InfiniteDuration();
+  is_time_bound_ = options_.target_step_time > absl::ZeroDuration() &&
+                   budget_left_ < executor_.max_step_tokens;
+  load_ = is_time_bound_ ? DecodeLoad() : StepLoad();
   DecideChunks();
   DecideAdmissions(plan, now);
   if (budget_left_ == executor_.max_step_tokens) return std::nullopt;
@@ -110,7 +107,6 @@ std::optional<BatchPlan> Scheduler::MakePlan(absl::Time now) {
   record.stats.num_admitted = static_cast<int32_t>(plan.admissions.size());
   plan.releases = std::exchange(pending_releases_, {});
   DescribeWork(plan, record);
-  record.chunks = chunks_;
   in_flight_.push_back(std::move(record));
   return plan;
 }
@@ -201,18 +197,31 @@ void Scheduler::DecideChunks() {
   }
 }
 
-int32_t Scheduler::ChunkBudget(int32_t context) const {
-  if (chunk_time_ == absl::InfiniteDuration()) return budget_left_;
-  return std::min(
-      budget_left_,
-      std::max(step_forecast_.TokensWithin(chunk_time_, chunks_, context),
-               chunks_.num_tokens > 0 ? 0 : kLeastChunkTokens));
+StepLoad Scheduler::DecodeLoad() const {
+  StepLoad load;
+  for (const Slot& slot : slots_) {
+    if (slot.sequence == nullptr) continue;
+    const auto index = static_cast<size_t>(slot.sequence->slot.slot);
+    if (decisions_[index].num_tokens == 0) continue;
+    load.AddDecode(slot.sequence->num_planned);
+  }
+  return load;
+}
+
+int32_t Scheduler::ChunkBudget(int32_t context) {
+  if (!is_time_bound_) return budget_left_;
+  const int32_t least = load_.num_prefill_tokens > 0 ? 0 : kLeastChunkTokens;
+  return std::min(budget_left_,
+                  std::max(least, step_forecast_.TokensWithin(
+                                      options_.target_step_time, load_, context,
+                                      budget_left_)));
 }
 
 int32_t Scheduler::TakeChunk(int32_t remaining, int32_t context) {
   const int32_t num_tokens = ChunkTokens(remaining, ChunkBudget(context));
-  budget_left_ -= num_tokens;
-  chunks_ += ChunkLoad::Of(num_tokens, context);
+  load_.AddChunk(num_tokens, context);
+  // Nobody takes the time that is too short for the next token of this one.
+  budget_left_ = num_tokens < remaining ? 0 : budget_left_ - num_tokens;
   return num_tokens;
 }
 
@@ -303,6 +312,11 @@ void Scheduler::DescribeWork(BatchPlan& plan, PlanInFlight& record) {
                            .sample = sample});
     }
     if (decision.num_tokens == 0) continue;
+    if (prefilling) {
+      record.load.AddChunk(decision.num_tokens, /*context=*/begin);
+    } else {
+      record.load.AddDecode(/*context=*/begin);
+    }
     sequence.num_planned = end;
     sequence.num_samples_in_flight += sample ? 1 : 0;
     record.work.push_back(
@@ -313,10 +327,10 @@ void Scheduler::DescribeWork(BatchPlan& plan, PlanInFlight& record) {
          .sample = sample,
          .scores = prefilling && WantsPromptScores(sequence.request.sampling) &&
                    begin + 1 < sequence.num_prompt()});
-    record.stats.num_prefill_tokens += prefilling ? decision.num_tokens : 0;
     record.stats.num_prefill_sequences += prefilling ? 1 : 0;
-    record.stats.num_decode_sequences += prefilling ? 0 : 1;
   }
+  record.stats.num_prefill_tokens = record.load.num_prefill_tokens;
+  record.stats.num_decode_sequences = record.load.num_decodes;
 }
 
 void Scheduler::Preempt(Sequence& sequence) {
@@ -486,8 +500,8 @@ void Scheduler::RetireBlocks(uint64_t step) {
 
 void Scheduler::RecordStats(const PlanInFlight& plan, const StepResult& result,
                             absl::Time now) {
-  if (plan.stats.num_decode_sequences > 0) {
-    step_forecast_.Observe(plan.chunks, result.total_time);
+  if (options_.target_step_time > absl::ZeroDuration()) {
+    step_forecast_.Observe(plan.load, result.total_time);
   }
   last_step_ = plan.stats;
   last_step_.step = plan.step;

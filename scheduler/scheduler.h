@@ -119,8 +119,8 @@ class Scheduler {
     uint64_t step = 0;
     absl::Time planned_at;
     std::vector<PlannedWork> work;  // ascending slot
+    StepLoad load;
     StepStats stats;
-    ChunkLoad chunks;
   };
   struct Slot {
     Sequence* sequence = nullptr;
@@ -143,8 +143,10 @@ class Scheduler {
   // Prefill with what is left of the budget: first those under way, by arrival,
   // then new ones from the queue.
   void DecideChunks();
+  // What the decodes decided on make of the step.
+  StepLoad DecodeLoad() const;
   // Tokens that a chunk after `context` others may have.
-  int32_t ChunkBudget(int32_t context) const;
+  int32_t ChunkBudget(int32_t context);
   // Decides on a chunk's tokens.
   int32_t TakeChunk(int32_t remaining, int32_t context);
   Growth GrowthOf(const Sequence& sequence) const;
@@ -206,8 +208,8 @@ class Scheduler {
   // While a plan is made: one per slot, and what is left of its tokens.
   std::vector<Decision> decisions_;
   int32_t budget_left_ = 0;
-  absl::Duration chunk_time_;  // that all chunks may add
-  ChunkLoad chunks_;           // taken so far
+  bool is_time_bound_ = false;
+  StepLoad load_;  // decided so far, where time is bound
   bool short_of_blocks_ = false;
 
   std::vector<SlotRef> pending_releases_;  // for the next plan

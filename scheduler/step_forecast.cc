@@ -1,115 +1,110 @@
 #include "scheduler/step_forecast.h"
 
 #include <algorithm>
-#include <cmath>
+#include <numeric>
 
 namespace drover {
 namespace {
 
-constexpr double kNewestDecode = 1.0 / 8;  // its weight in the mean
-constexpr double kNewestChunk = 1.0 / 64;
-constexpr int64_t kFirstTokens = 64;
-constexpr int64_t kGrowth = 2;  // beyond the most tokens seen
+// What a step weighs after the next one: about a hundred count.
+constexpr double kKeep = 0.99;
+// Sums below it are nothing: denormal numbers would be slow.
+constexpr double kForgotten = 1e-12;
+// Enough, as each fit begins with the last one's costs.
+constexpr int kNumSweeps = 10;
+constexpr int32_t kFirstTokens = 64;
+constexpr int32_t kGrowth = 2;  // beyond the most tokens seen
+
+void Update(double newest, double& sum) {
+  sum = kKeep * sum + newest;
+  if (sum < kForgotten) sum = 0.0;
+}
+
+template <typename Terms>
+double Dot(const Terms& a, const Terms& b) {
+  return std::inner_product(a.begin(), a.end(), b.begin(), 0.0);
+}
 
 }  // namespace
 
-ChunkLoad ChunkLoad::Of(int32_t tokens, int32_t context) {
-  const int64_t n = tokens;
-  return {.num_tokens = n, .num_pairs = n * context + n * (n + 1) / 2};
+void StepLoad::AddDecode(int32_t context) {
+  ++num_decodes;
+  num_decode_keys += context + 1;
 }
 
-ChunkLoad& ChunkLoad::operator+=(const ChunkLoad& other) {
-  num_tokens += other.num_tokens;
-  num_pairs += other.num_pairs;
-  return *this;
+void StepLoad::AddChunk(int32_t num_tokens, int32_t context) {
+  const int64_t n = num_tokens;
+  num_prefill_tokens += num_tokens;
+  num_prefill_pairs += n * context + n * (n + 1) / 2;
 }
 
-void StepForecast::Observe(const ChunkLoad& chunks, absl::Duration time) {
+StepForecast::Terms StepForecast::TermsOf(const StepLoad& load) {
+  Terms terms = {1.0, load.num_prefill_tokens > 0 ? 1.0 : 0.0,
+                 static_cast<double>(load.num_prefill_pairs),
+                 static_cast<double>(load.num_decode_keys)};
+  for (size_t i = 0; i < kKnots.size(); ++i) {
+    terms[4 + i] = std::max(0, load.num_rows() - kKnots[i]);
+  }
+  return terms;
+}
+
+void StepForecast::Observe(const StepLoad& load, absl::Duration time) {
   const double seconds = absl::ToDoubleSeconds(time);
   if (seconds <= 0.0) return;  // nobody measured
-  if (chunks.num_tokens == 0) {
-    decode_seconds_ += decode_seconds_ == 0.0
-                           ? seconds
-                           : kNewestDecode * (seconds - decode_seconds_);
-    return;
+  Equations& equations =
+      load.num_prefill_tokens > 0 ? with_chunks_ : without_chunks_;
+  // The error is relative to the time, so a step that stumbled weighs little.
+  Terms terms = TermsOf(load);
+  for (double& term : terms) term /= seconds;
+  for (size_t i = 0; i < kNumCosts; ++i) {
+    Update(terms[i], equations.times[i]);
+    for (size_t j = 0; j < kNumCosts; ++j) {
+      Update(terms[i] * terms[j], equations.products[i][j]);
+    }
   }
-  if (decode_seconds_ == 0.0) return;
-  most_tokens_ = std::max(most_tokens_, chunks.num_tokens);
-  const double weight =
-      std::max(kNewestChunk, 1.0 / static_cast<double>(++num_steps_));
-  const double t = static_cast<double>(chunks.num_tokens) - tokens_;
-  const double p = static_cast<double>(chunks.num_pairs) - pairs_;
-  const double s = seconds - decode_seconds_ - seconds_;
-  tokens_ += weight * t;
-  pairs_ += weight * p;
-  seconds_ += weight * s;
-  const auto update = [weight](double product, double& mean) {
-    mean = (1.0 - weight) * (mean + weight * product);
-  };
-  update(t * t, var_tokens_);
-  update(p * p, var_pairs_);
-  update(t * p, cov_tokens_pairs_);
-  update(t * s, cov_tokens_seconds_);
-  update(p * s, cov_pairs_seconds_);
-  Fit();
+  most_tokens_ = std::max(most_tokens_, load.num_prefill_tokens);
+  is_fitted_ = false;
 }
 
-// Neither cost is below zero; where chunks have all been alike, there is no
-// base.
+// Non-negative least squares by coordinate descent (Franc, Hlavac and Navara,
+// "Sequential Coordinate-Wise Algorithm for the Non-negative Least Squares
+// Problem", 2005). Where nothing speaks of a cost, it stays what it was.
 void StepForecast::Fit() {
-  const bool tokens_vary = var_tokens_ > 1e-4 * tokens_ * tokens_;
-  const bool pairs_vary = var_pairs_ > 1e-4 * pairs_ * pairs_;
-  const double determinant =
-      var_tokens_ * var_pairs_ - cov_tokens_pairs_ * cov_tokens_pairs_;
-  token_seconds_ = 0.0;
-  pair_seconds_ = 0.0;
-  if (determinant > 1e-4 * var_tokens_ * var_pairs_) {
-    token_seconds_ = (cov_tokens_seconds_ * var_pairs_ -
-                      cov_pairs_seconds_ * cov_tokens_pairs_) /
-                     determinant;
-    pair_seconds_ = (cov_pairs_seconds_ * var_tokens_ -
-                     cov_tokens_seconds_ * cov_tokens_pairs_) /
-                    determinant;
+  Equations all = with_chunks_;
+  for (size_t i = 0; i < kNumCosts; ++i) {
+    all.times[i] += without_chunks_.times[i];
+    for (size_t j = 0; j < kNumCosts; ++j) {
+      all.products[i][j] += without_chunks_.products[i][j];
+    }
   }
-  if (token_seconds_ <= 0.0 || pair_seconds_ < 0.0) {
-    pair_seconds_ = pairs_vary && !tokens_vary
-                        ? std::max(0.0, cov_pairs_seconds_ / var_pairs_)
-                        : 0.0;
-    token_seconds_ =
-        tokens_vary ? std::max(0.0, cov_tokens_seconds_ / var_tokens_) : 0.0;
+  for (int sweep = 0; sweep < kNumSweeps; ++sweep) {
+    for (size_t i = 0; i < kNumCosts; ++i) {
+      const double curvature = all.products[i][i];
+      if (curvature == 0.0) continue;
+      const double missing = all.times[i] - Dot(all.products[i], costs_);
+      costs_[i] = std::max(0.0, costs_[i] + missing / curvature);
+    }
   }
-  if (token_seconds_ == 0.0) {
-    token_seconds_ =
-        std::max(0.0, (seconds_ - pair_seconds_ * pairs_) / tokens_);
-  }
-  base_seconds_ = seconds_ - token_seconds_ * tokens_ - pair_seconds_ * pairs_;
+  is_fitted_ = true;
 }
 
-double StepForecast::CostSeconds(const ChunkLoad& chunks) const {
-  return token_seconds_ * static_cast<double>(chunks.num_tokens) +
-         pair_seconds_ * static_cast<double>(chunks.num_pairs);
+absl::Duration StepForecast::StepTime(const StepLoad& load) {
+  if (!is_fitted_) Fit();
+  return absl::Seconds(Dot(TermsOf(load), costs_));
 }
 
-absl::Duration StepForecast::ChunkTime(const ChunkLoad& chunks) const {
-  if (chunks.num_tokens == 0) return absl::ZeroDuration();
-  return absl::Seconds(std::max(0.0, base_seconds_ + CostSeconds(chunks)));
-}
-
-int32_t StepForecast::TokensWithin(absl::Duration time, const ChunkLoad& chunks,
-                                   int32_t context) const {
-  const double seconds =
-      absl::ToDoubleSeconds(time) - base_seconds_ - CostSeconds(chunks);
-  if (time <= absl::ZeroDuration() || seconds <= 0.0) return 0;
-  const int64_t most = std::max(kFirstTokens, kGrowth * most_tokens_);
-  // pair_cost / 2 * n^2 + (token_cost + pair_cost * context) * n = seconds
-  const double linear = token_seconds_ + pair_seconds_ * context;
-  const double root =
-      linear + std::sqrt(linear * linear + 2.0 * pair_seconds_ * seconds);
-  const auto left =
-      static_cast<int32_t>(std::max(int64_t{0}, most - chunks.num_tokens));
-  return root * left <= 2.0 * seconds
-             ? left
-             : static_cast<int32_t>(2.0 * seconds / root);
+int32_t StepForecast::TokensWithin(absl::Duration time, const StepLoad& load,
+                                   int32_t context, int32_t limit) {
+  const int32_t most = std::max(kFirstTokens, kGrowth * most_tokens_);
+  int32_t fitting = 0;
+  int32_t too_many = 1 + std::min(limit, most - load.num_prefill_tokens);
+  while (too_many - fitting > 1) {
+    const int32_t middle = (fitting + too_many) / 2;
+    StepLoad with_chunk = load;
+    with_chunk.AddChunk(middle, context);
+    (StepTime(with_chunk) <= time ? fitting : too_many) = middle;
+  }
+  return fitting;
 }
 
 }  // namespace drover

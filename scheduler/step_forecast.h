@@ -1,72 +1,75 @@
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 
 #include "absl/time/time.h"
 
 namespace drover {
 
-// What a step computes besides decodes: chunks of prompts.
-struct ChunkLoad {
-  int64_t num_tokens = 0;
-  int64_t num_pairs = 0;  // of a query and a key that it sees
+// What a step computes, as far as its time depends on it.
+struct StepLoad {
+  int32_t num_decodes = 0;
+  int32_t num_prefill_tokens = 0;
+  int64_t num_decode_keys = 0;    // that the decodes' attention reads
+  int64_t num_prefill_pairs = 0;  // of a query and a key that it sees
 
-  // A chunk of `tokens` after `context` others.
-  static ChunkLoad Of(int32_t tokens, int32_t context);
+  int32_t num_rows() const { return num_decodes + num_prefill_tokens; }
 
-  ChunkLoad& operator+=(const ChunkLoad& other);
+  // One token, or a chunk of them, behind `context` others of its sequence.
+  void AddDecode(int32_t context);
+  void AddChunk(int32_t num_tokens, int32_t context);
 };
 
-// How long steps take, learnt from those that have run. A step's decodes take
-// what they took lately; chunks add to that for each token, which is a row of
-// every product, and for each pair, which is attention:
+// How long steps take, learnt from those that have run:
 //
-//   time = decodes + base + token_cost * num_tokens + pair_cost * num_pairs
+//   time = base + mixed, if the step holds prefill tokens
+//        + pair_cost * num_prefill_pairs + key_cost * num_decode_keys
+//        + sum over knots: row_cost[knot] * max(0, num_rows - knot)
 //
-// by least squares over the latest steps with chunks. `base` is below zero
-// where the first tokens are free, since weights are being read meanwhile.
-// (Agrawal et al., "Taming Throughput-Latency Tradeoff in LLM Inference with
-// Sarathi-Serve", 2024, choose one chunk size for all steps, from a profile
-// made before.) Single-threaded.
+// by least squares over the latest steps. No cost is below zero. So the time is
+// convex in the rows, as the greater of the time to read the weights and the
+// time to multiply by them is (Williams et al., "Roofline", 2009), and grows
+// with a chunk. (Agrawal et al., "Taming Throughput-Latency Tradeoff in LLM
+// Inference with Sarathi-Serve", 2024, choose one chunk size for all steps,
+// from a profile made before.) Single-threaded.
 class StepForecast {
  public:
-  // A step that held decodes has run.
-  void Observe(const ChunkLoad& chunks, absl::Duration time);
+  // A step has run.
+  void Observe(const StepLoad& load, absl::Duration time);
 
-  // Of a step without chunks; zero before there was one.
-  absl::Duration DecodeTime() const { return absl::Seconds(decode_seconds_); }
+  // How long a step is expected to take; zero before there was one.
+  absl::Duration StepTime(const StepLoad& load);
 
-  // What chunks add to that.
-  absl::Duration ChunkTime(const ChunkLoad& chunks) const;
-
-  // The tokens that one more chunk may have, after `context` others of its
-  // sequence, for `chunks` and itself to add at most `time`. Never much more
-  // than were ever seen in a step; a few while nothing was.
-  int32_t TokensWithin(absl::Duration time, const ChunkLoad& chunks,
-                       int32_t context) const;
+  // The tokens, at most `limit`, that one more chunk may have, after `context`
+  // others of its sequence, for the step to take at most `time`. Never much
+  // more than were ever seen in a step; a few while nothing was.
+  int32_t TokensWithin(absl::Duration time, const StepLoad& load,
+                       int32_t context, int32_t limit);
 
  private:
+  static constexpr std::array<int32_t, 4> kKnots = {0, 128, 256, 512};
+  static constexpr size_t kNumCosts = 4 + kKnots.size();
+  // In the order of the formula: the costs, or what each is multiplied with.
+  using Terms = std::array<double, kNumCosts>;
+
+  // Normal equations of the squared relative error, newer steps weighing more.
+  struct Equations {
+    std::array<Terms, kNumCosts> products = {};
+    Terms times = {};
+  };
+
+  static Terms TermsOf(const StepLoad& load);
   void Fit();
-  double CostSeconds(const ChunkLoad& chunks) const;  // without the base
 
-  double decode_seconds_ = 0.0;
-  // What was fitted.
-  double base_seconds_ = 0.0;
-  double token_seconds_ = 0.0;
-  double pair_seconds_ = 0.0;
-
-  int64_t most_tokens_ = 0;  // in one step
-  // Over steps with chunks, newer ones weighing more: means of tokens, of pairs
-  // and of the seconds that they added, and what these have in common.
-  int64_t num_steps_ = 0;
-  double tokens_ = 0.0;
-  double pairs_ = 0.0;
-  double seconds_ = 0.0;
-  double var_tokens_ = 0.0;
-  double var_pairs_ = 0.0;
-  double cov_tokens_pairs_ = 0.0;
-  double cov_tokens_seconds_ = 0.0;
-  double cov_pairs_seconds_ = 0.0;
+  // Apart, so that a long time without prompts does not make it forget what
+  // chunks cost.
+  Equations with_chunks_;
+  Equations without_chunks_;
+  int32_t most_tokens_ = 0;  // of prompts, in one step
+  bool is_fitted_ = true;    // to all that was observed
+  Terms costs_ = {};         // in seconds
 };
 
 }  // namespace drover

@@ -26,11 +26,13 @@ TEST_P(SchedulerSoakTest, EveryRequestIsAnsweredAsIfAlone) {
   const auto draw = [&](int low, int high) {
     return std::uniform_int_distribution<int>(low, high)(random);
   };
-  SchedulerHarness harness({.num_slots = 6,
-                            .num_blocks = 1 + draw(10, 30),
-                            .max_step_tokens = draw(6, 80),
-                            .max_sequence_length = 160,
-                            .max_plans_in_flight = draw(1, 3)});
+  SchedulerHarness harness(
+      {.num_slots = 6,
+       .num_blocks = 1 + draw(10, 30),
+       .max_step_tokens = draw(6, 80),
+       .max_sequence_length = 160,
+       .max_plans_in_flight = draw(1, 3)},
+      {.target_step_time = absl::Milliseconds(draw(0, 1) * draw(1, 60))});
   std::map<RequestId, int> max_new_tokens;
   for (int step = 0; step < 600; ++step) {
     if (draw(0, 3) == 0 && step < 500) {
@@ -44,7 +46,9 @@ TEST_P(SchedulerSoakTest, EveryRequestIsAnsweredAsIfAlone) {
       draw(0, 1) == 0 ? harness.scheduler().Stop(id)
                       : harness.scheduler().Cancel(id);
     }
-    while (harness.Plan() && draw(0, 3) != 0) {
+    while (harness.Plan()) {
+      harness.Takes(absl::Milliseconds(draw(1, 60)));
+      if (draw(0, 3) == 0) break;
     }
     if (harness.scheduler().num_plans_in_flight() > 0) harness.Commit();
     if (HasFatalFailure()) return;

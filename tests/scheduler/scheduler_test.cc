@@ -113,6 +113,23 @@ TEST(SchedulerTest, PromptsGetOnWhereDecodesAloneTakeTooLong) {
   EXPECT_EQ(harness.outcome(prompt).tokens, Expected(harness, prompt, 1));
 }
 
+TEST(SchedulerTest, NobodyOvertakesAPromptThatIsCutToTheTime) {
+  SchedulerHarness harness({.num_slots = 4,
+                            .num_blocks = 65,
+                            .max_step_tokens = 256,
+                            .max_sequence_length = 512},
+                           {.target_step_time = absl::Milliseconds(1)});
+  harness.Add(/*prompt_len=*/4, /*max_new_tokens=*/100);
+  harness.Plan();
+  harness.Commit();
+  harness.Add(/*prompt_len=*/100, /*max_new_tokens=*/1);
+  const RequestId later = harness.Add(/*prompt_len=*/8, /*max_new_tokens=*/1);
+  EXPECT_THAT(harness.Plan()->admissions, SizeIs(1));
+  EXPECT_FALSE(harness.outcome(later).scheduled);
+  harness.RunToEnd();
+  EXPECT_EQ(harness.outcome(later).tokens, Expected(harness, later, 1));
+}
+
 TEST(SchedulerTest, WithoutDecodesAStepTakesAnyTime) {
   SchedulerHarness harness({.num_slots = 4,
                             .num_blocks = 33,
