@@ -33,6 +33,7 @@ absl::Status CheckLimits(const ServeOptions& options) {
       Row{"--max-concurrent-requests", options.max_concurrent_requests, 1,
           kMillion},
       Row{"--num-shard", options.num_shard, 1, 64},
+      Row{"--shard-patience-seconds", options.shard_patience_seconds, 1, 86400},
       Row{"--max-step-tokens", options.max_step_tokens, 16, kMillion},
       Row{"--kv-cache-bytes", options.kv_cache_bytes, 0, kPetabyte},
       Row{"--threads", options.threads, 0, 4096},

@@ -29,6 +29,7 @@ struct ServeOptions {
   int32_t max_batch_size = 64;
   int32_t max_concurrent_requests = 512;
   int32_t num_shard = 1;
+  int32_t shard_patience_seconds = 60;
   int32_t max_step_tokens = 512;
   double target_step_ms = 0.0;  // 0: none
   int64_t kv_cache_bytes = 0;

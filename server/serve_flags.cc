@@ -85,6 +85,9 @@ void AddModelFlags(CLI::App& app, ServeOptions& options) {
   group.Add("--num-shard", options.num_shard,
             "Processes that run the model together, each with its part; more "
             "than one: on the CPU only");
+  group.Add("--shard-patience-seconds", options.shard_patience_seconds,
+            "How long one shard waits for another in a step, before the model "
+            "counts as lost");
   group.Add("--gpu-memory-fraction", options.gpu_memory_fraction,
             "Of the GPU's memory, for weights, activations and KV cache");
   group.Add("--load-format", options.load_format,

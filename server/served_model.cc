@@ -115,6 +115,10 @@ std::vector<std::string> ShardArgs(const ServeOptions& options) {
   const auto add_if_set = [&args](const char* flag, const std::string& value) {
     if (!value.empty()) args.push_back(StrCat(flag, "=", value));
   };
+  if (options.num_shard > 1) {
+    args.push_back(
+        StrCat("--group-patience-seconds=", options.shard_patience_seconds));
+  }
   add_if_set("--model", options.model);
   add_if_set("--model-config", options.model_config);
   add_if_set("--dtype", options.dtype);

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -43,6 +44,7 @@ struct ShardOptions {
   int32_t rank = 0;
   int32_t world_size = 1;
   int group_fd = -1;
+  int32_t group_patience_seconds = 60;
   ModelExecutorOptions executor;
 };
 
@@ -57,6 +59,8 @@ void Describe(CLI::App& app, ShardOptions& options) {
                  "How many shards run the model together");
   app.add_option("--group-fd", options.group_fd,
                  "Memory that these share, made by the router");
+  app.add_option("--group-patience-seconds", options.group_patience_seconds,
+                 "How long one of them waits for another in a step");
   app.add_option("--model", options.model,
                  "Folder with config.json and safetensors");
   app.add_option("--load-format", options.load_format,
@@ -145,30 +149,44 @@ void LogReady(const ShardOptions& options, const Executor& executor) {
                absl::ToDoubleSeconds(summary.elapsed));
 }
 
-// A rank waits for the others while they load, too.
-constexpr absl::Duration kGroupPatience = absl::Minutes(10);
+// While they load, ranks wait for the slowest.
+constexpr absl::Duration kLoadPatience = absl::Minutes(10);
 
-absl::Status JoinGroup(ShardOptions& options,
-                       std::unique_ptr<SharedMemory>& memory) {
-  if (options.world_size == 1) return absl::OkStatus();
+// This rank's place in its group.
+struct Membership {
+  std::unique_ptr<SharedMemory> memory;
+  std::shared_ptr<SharedMemoryCollective> collective;
+};
+
+absl::StatusOr<Membership> JoinGroup(const ShardOptions& options) {
   if (options.rank < 0 || options.rank >= options.world_size) {
     return absl::InvalidArgumentError(absl::StrCat(
         "--rank ", options.rank, ": expected 0 to ", options.world_size - 1));
   }
+  Membership membership;
   DROVER_ASSIGN_OR_RETURN(
-      memory, SharedMemory::Map(
-                  options.group_fd,
-                  SharedMemoryCollective::RegionBytes(options.world_size)));
-  options.executor.collective = std::make_shared<SharedMemoryCollective>(
-      memory->data(), options.rank, options.world_size, kGroupPatience);
-  return absl::OkStatus();
+      membership.memory,
+      SharedMemory::Map(options.group_fd, SharedMemoryCollective::RegionBytes(
+                                              options.world_size)));
+  membership.collective = std::make_shared<SharedMemoryCollective>(
+      membership.memory->data(), options.rank, options.world_size,
+      kLoadPatience);
+  return membership;
 }
 
-absl::Status ServeCpu(const ShardOptions& options,
-                      const std::string& fingerprint) {
+absl::Status ServeCpu(ShardOptions options, const std::string& fingerprint) {
+  Membership membership;  // outlives the executor
+  if (options.world_size > 1) {
+    DROVER_ASSIGN_OR_RETURN(membership, JoinGroup(options));
+    options.executor.collective = membership.collective;
+  }
   DROVER_ASSIGN_OR_RETURN(
       const std::unique_ptr<ModelExecutor> executor,
       ModelExecutor::Create(options.executor, ProgressLog()));
+  if (membership.collective != nullptr) {
+    membership.collective->set_patience(
+        absl::Seconds(options.group_patience_seconds));
+  }
   LogReady(options, *executor);
   return ServeShard(*executor, executor->device(), DROVER_VERSION, fingerprint,
                     options.router_fd);
@@ -239,9 +257,7 @@ absl::Status RunShard(ShardOptions options) {
     }
     return ServeCuda(options, fingerprint);
   }
-  std::unique_ptr<SharedMemory> memory;  // outlives the executor
-  DROVER_RETURN_IF_ERROR(JoinGroup(options, memory));
-  return ServeCpu(options, fingerprint);
+  return ServeCpu(std::move(options), fingerprint);
 }
 
 }  // namespace

@@ -24,6 +24,9 @@ class SharedMemoryCollective : public Collective {
   SharedMemoryCollective(void* region, int32_t rank, int32_t world_size,
                          absl::Duration patience);
 
+  // Between calls.
+  void set_patience(absl::Duration patience) { patience_ = patience; }
+
   int32_t rank() const override { return rank_; }
   int32_t world_size() const override { return world_size_; }
 
@@ -46,7 +49,7 @@ class SharedMemoryCollective : public Collective {
   Header* const header_;
   const int32_t rank_;
   const int32_t world_size_;
-  const absl::Duration patience_;
+  absl::Duration patience_;
 };
 
 }  // namespace drover

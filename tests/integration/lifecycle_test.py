@@ -182,6 +182,27 @@ class LifecycleTest(unittest.TestCase):
         for pid in pids:
             await_end(self, pid)
 
+    def test_a_shard_that_hangs_in_a_step_ends_the_streams(self):
+        with Server("--num-shard", "2", "--shard-patience-seconds",
+                    "1") as server:
+            stream = server.stream("Once upon a time",
+                                   stopping={
+                                       "max_new_tokens": 1000,
+                                       "min_new_tokens": 1000
+                                   })
+            next(stream)
+            next(stream)
+            pids = server.shard_pids()
+            os.kill(pids[0], signal.SIGSTOP)
+            with self.assertRaises(grpc.RpcError) as raised:
+                list(stream)
+            self.assertEqual(raised.exception.code(),
+                             grpc.StatusCode.UNAVAILABLE)
+            self.assertNotEqual(server.process.wait(timeout=60), 0)
+            self.assertIn("has waited 1s for other ranks", server.log())
+        for pid in pids:
+            await_end(self, pid)
+
     def test_the_shard_goes_when_the_router_is_killed(self):
         with Server() as server:
             shard = server.shard_pid()

@@ -44,6 +44,8 @@ TEST(ServeOptionsTest, EveryBadValueIsNamedWithItsFlag) {
       {"--max-batch-size 0", [](auto& o) { o.max_batch_size = 0; }},
       {"--max-concurrent-requests 0",
        [](auto& o) { o.max_concurrent_requests = 0; }},
+      {"--shard-patience-seconds 0",
+       [](auto& o) { o.shard_patience_seconds = 0; }},
       {"--num-shard 0", [](auto& o) { o.num_shard = 0; }},
       {"--target-step-ms -1", [](auto& o) { o.target_step_ms = -1; }},
       {"--target-step-ms nan", [](auto& o) { o.target_step_ms = NAN; }},
