@@ -278,11 +278,13 @@ absl::Status TypedLlama<T>::NormAndProject(const void* norm,
                                            const DeviceLinear& linear, T* out,
                                            int32_t num_rows,
                                            cudaStream_t stream) {
-  if (num_rows == 1 && TryGemv({.x = residual_,
-                                .out = out,
-                                .norm_weight = static_cast<const T*>(norm),
-                                .input = GemvInput::kRmsNorm},
-                               linear, num_rows, stream)) {
+  // Gemv norms the residual stream itself, so nothing may be left to add to it.
+  if (num_rows == 1 && !has_partials_ &&
+      TryGemv({.x = residual_,
+               .out = out,
+               .norm_weight = static_cast<const T*>(norm),
+               .input = GemvInput::kRmsNorm},
+              linear, num_rows, stream)) {
     return absl::OkStatus();
   }
   NormResidual(norm, num_rows, stream);

@@ -45,7 +45,7 @@ bool SkinnyGemmSupported(const SkinnyGemmArgs<T>& args);
 template <typename T>
 void SkinnyGemm(const SkinnyGemmArgs<T>& args, CudaStream stream);
 
-// How the work is dealt out. SkinnyGemm chooses; benchmarks try others.
+// How the work is dealt out. SkinnyGemm chooses; tests try others.
 struct SkinnyGemmShape {
   int32_t num_splits = 1;  // parts of the depth: num_partials, or 1
   int32_t num_blocks = 1;  // thread blocks that share the rows of each part
