@@ -120,8 +120,12 @@ absl::Status Llama::Sum(const at::Tensor& tensor) const {
   return status;
 }
 
-// An id's row comes from the rank that has it; the others add zeros.
 absl::Status Llama::Embed(const BatchTensors& batch, const at::Tensor& out) {
+  if (collective_ == nullptr) {
+    GatherEmbeddings(batch.token_ids, out);
+    return absl::OkStatus();
+  }
+  // An id's row comes from the rank that has it; the others add zeros.
   const auto is_local = [this](int32_t id) {
     return id >= vocab_.begin && id < vocab_.end();
   };
@@ -130,19 +134,24 @@ absl::Status Llama::Embed(const BatchTensors& batch, const at::Tensor& out) {
     local_ids_.push_back(is_local(id) ? id - static_cast<int32_t>(vocab_.begin)
                                       : 0);
   }
-  kernels::WithKernels(out, [&]<typename T>(const KernelTable<T>& table) {
-    table.gather_rows({.table = Data<T>(embedding_),
-                       .ids = local_ids_.data(),
-                       .out = Data<T>(out),
-                       .num_rows = out.size(0),
-                       .row_size = out.size(1)});
-  });
+  GatherEmbeddings(local_ids_, out);
   for (int64_t row = 0; row < out.size(0); ++row) {
     if (!is_local(batch.token_ids[static_cast<size_t>(row)])) {
       out.select(0, row).zero_();
     }
   }
   return Sum(out);
+}
+
+void Llama::GatherEmbeddings(absl::Span<const int32_t> ids,
+                             const at::Tensor& out) const {
+  kernels::WithKernels(out, [&]<typename T>(const KernelTable<T>& table) {
+    table.gather_rows({.table = Data<T>(embedding_),
+                       .ids = ids.data(),
+                       .out = Data<T>(out),
+                       .num_rows = out.size(0),
+                       .row_size = out.size(1)});
+  });
 }
 
 absl::StatusOr<at::Tensor> Llama::Logits(const at::Tensor& hidden,

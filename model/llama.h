@@ -56,6 +56,9 @@ class Llama {
 
  private:
   absl::Status Embed(const BatchTensors& batch, const at::Tensor& out);
+  // ids: rows of embedding_.
+  void GatherEmbeddings(absl::Span<const int32_t> ids,
+                        const at::Tensor& out) const;
   // tensor = its sum over ranks.
   absl::Status Sum(const at::Tensor& tensor) const;
 

@@ -42,6 +42,18 @@ def await_end(test, pid):
                         "the shard outlived its router")
 
 
+def running_stream(server):
+    """A stream of a thousand tokens, of which some have come."""
+    stream = server.stream("Once upon a time",
+                           stopping={
+                               "max_new_tokens": 1000,
+                               "min_new_tokens": 1000
+                           })
+    next(stream)
+    next(stream)
+    return stream
+
+
 class LifecycleTest(unittest.TestCase):
 
     def test_grpc_health_and_reflection_answer(self):
@@ -149,13 +161,7 @@ class LifecycleTest(unittest.TestCase):
 
     def test_a_dead_shard_ends_streams_with_unavailable(self):
         with Server() as server:
-            stream = server.stream("Once upon a time",
-                                   stopping={
-                                       "max_new_tokens": 1000,
-                                       "min_new_tokens": 1000
-                                   })
-            next(stream)
-            next(stream)
+            stream = running_stream(server)
             os.kill(server.shard_pid(), signal.SIGKILL)
             with self.assertRaises(grpc.RpcError) as raised:
                 list(stream)
@@ -185,13 +191,7 @@ class LifecycleTest(unittest.TestCase):
     def test_a_shard_that_hangs_in_a_step_ends_the_streams(self):
         with Server("--num-shard", "2", "--shard-patience-seconds",
                     "1") as server:
-            stream = server.stream("Once upon a time",
-                                   stopping={
-                                       "max_new_tokens": 1000,
-                                       "min_new_tokens": 1000
-                                   })
-            next(stream)
-            next(stream)
+            stream = running_stream(server)
             pids = server.shard_pids()
             os.kill(pids[0], signal.SIGSTOP)
             with self.assertRaises(grpc.RpcError) as raised:
