@@ -114,6 +114,28 @@ __device__ inline uint32_t OrderedBits(float value) {
   return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
 }
 
+// The float that OrderedBits makes `bits` of.
+__device__ inline float FromOrderedBits(uint32_t bits) {
+  return __uint_as_float((bits & 0x80000000u) != 0 ? bits & 0x7fffffffu
+                                                   : ~bits);
+}
+
+// Adds to a bin in shared memory, for all lanes with the same bin at once: most
+// of a row are alike, and would wait for each other. weight < 2^42.
+__device__ inline void AddToBin(unsigned long long* bins, uint32_t bin,
+                                uint64_t weight) {
+  constexpr int kLowBits = 21;
+  const uint32_t peers = __match_any_sync(__activemask(), bin);
+  const uint32_t low = __reduce_add_sync(
+      peers, static_cast<uint32_t>(weight) & ((1u << kLowBits) - 1));
+  const uint32_t high =
+      __reduce_add_sync(peers, static_cast<uint32_t>(weight >> kLowBits));
+  if (threadIdx.x % 32 == static_cast<uint32_t>(__ffs(peers)) - 1) {
+    atomicAdd(&bins[bin],
+              (static_cast<unsigned long long>(high) << kLowBits) + low);
+  }
+}
+
 // Where a radix search ended: the key, and the weight of all larger keys.
 struct RadixResult {
   uint32_t key = 0;
@@ -121,11 +143,11 @@ struct RadixResult {
 };
 
 // The largest key such that the weight of all keys at least as large reaches
-// `target`; 0 if the whole row's does not. weight(i) counts in integers, so
+// `target`; 0 if the whole row's does not. weight(logit) counts in integers, so
 // that the order of the additions does not matter. target > 0.
 template <typename Key, typename Weight>
-__device__ RadixResult RadixSearch(int32_t size, uint64_t target, Key key,
-                                   Weight weight) {
+__device__ RadixResult RadixSearch(const float* logits, int32_t size,
+                                   uint64_t target, Key key, Weight weight) {
   __shared__ unsigned long long bins[256];
   __shared__ RadixResult shared;
   uint32_t prefix = 0;
@@ -134,11 +156,11 @@ __device__ RadixResult RadixSearch(int32_t size, uint64_t target, Key key,
     __syncthreads();
     for (int bin = threadIdx.x; bin < 256; bin += blockDim.x) bins[bin] = 0;
     __syncthreads();
-    ForRow(size, [&](int32_t i) {
-      const uint32_t k = key(i);
+    ForLogits(logits, size, [&](int32_t, float logit) {
+      const uint32_t k = key(logit);
       if (shift < 24 && (k >> (shift + 8)) != (prefix >> (shift + 8))) return;
-      const uint64_t w = weight(i);
-      if (w != 0) atomicAdd(&bins[(k >> shift) & 255], w);
+      const uint64_t w = weight(logit);
+      if (w != 0) AddToBin(bins, (k >> shift) & 255, w);
     });
     __syncthreads();
     if (threadIdx.x == 0) {

@@ -72,8 +72,8 @@ __device__ void PenalizeRepetition(float penalty, const uint32_t* seen,
 __device__ void DivideByTemperature(float temperature, int32_t size,
                                     float* logits) {
   if (temperature == 1.0f) return;
-  ForRow(size, [&](int32_t i) {
-    logits[i] = fminf(logits[i] / temperature, FLT_MAX);
+  ForLogits(logits, size, [&](int32_t i, float logit) {
+    logits[i] = fminf(logit / temperature, FLT_MAX);
   });
   __syncthreads();
 }
@@ -81,32 +81,39 @@ __device__ void DivideByTemperature(float temperature, int32_t size,
 template <typename Keep>
 __device__ void Filter(int32_t size, float* logits, Keep keep) {
   __syncthreads();
-  ForRow(size, [&](int32_t i) {
-    if (logits[i] != -INFINITY && !keep(i)) logits[i] = -INFINITY;
+  ForLogits(logits, size, [&](int32_t i, float logit) {
+    if (logit != -INFINITY && !keep(i, logit)) logits[i] = -INFINITY;
   });
   __syncthreads();
 }
 
+// A key of RadixSearch.
+struct ByValue {
+  __device__ uint32_t operator()(float logit) const {
+    return OrderedBits(logit);
+  }
+};
+
 __device__ void KeepTopK(int32_t k, int32_t size, float* logits) {
-  const auto key = [&](int32_t i) { return OrderedBits(logits[i]); };
   const uint32_t bar =
-      RadixSearch(size, static_cast<uint64_t>(k), key, [&](int32_t) {
+      RadixSearch(logits, size, static_cast<uint64_t>(k), ByValue(), [](float) {
         return uint64_t{1};
       }).key;
-  Filter(size, logits, [&](int32_t i) { return key(i) >= bar; });
+  Filter(size, logits,
+         [&](int32_t, float logit) { return OrderedBits(logit) >= bar; });
 }
 
 // The id of the `count`-th lowest whose key is `wanted`.
-template <typename Key>
-__device__ int32_t NthId(int32_t size, int64_t count, uint32_t wanted,
-                         Key key) {
+__device__ int32_t NthId(const float* logits, int32_t size, int64_t count,
+                         uint32_t wanted) {
   // A binary search over ids: few ties are ever cut.
   int32_t low = 0;
   int32_t high = size - 1;
   while (low < high) {
     const int32_t middle = low + (high - low) / 2;
     int32_t found = 0;
-    ForRow(middle + 1, [&](int32_t i) { found += key(i) == wanted; });
+    ForRow(middle + 1,
+           [&](int32_t i) { found += OrderedBits(logits[i]) == wanted; });
     if (BlockSum(found) >= count) {
       high = middle;
     } else {
@@ -118,7 +125,8 @@ __device__ int32_t NthId(int32_t size, int64_t count, uint32_t wanted,
 
 __device__ uint64_t TotalMass(int32_t size, const float* logits, float max) {
   uint64_t total = 0;
-  ForRow(size, [&](int32_t i) { total += Mass(logits[i], max); });
+  ForLogits(logits, size,
+            [&](int32_t, float logit) { total += Mass(logit, max); });
   return BlockSum(total);
 }
 
@@ -132,24 +140,23 @@ __device__ uint64_t Target(float fraction, uint64_t total) {
 __device__ void KeepTopP(float top_p, int32_t size, float* logits) {
   const float max = BestBelow(logits, size, AboveAll()).value;
   const uint64_t target = Target(top_p, TotalMass(size, logits, max));
-  const auto key = [&](int32_t i) { return OrderedBits(logits[i]); };
-  const RadixResult bar = RadixSearch(
-      size, target, key, [&](int32_t i) { return Mass(logits[i], max); });
+  const RadixResult bar =
+      RadixSearch(logits, size, target, ByValue(),
+                  [&](float logit) { return Mass(logit, max); });
   // Of those at the bar, as many as it takes, the lowest ids first.
-  __shared__ uint64_t each;
-  ForRow(size, [&](int32_t i) {
-    if (key(i) == bar.key) each = Mass(logits[i], max);
-  });
-  __syncthreads();
+  const uint64_t each = Mass(FromOrderedBits(bar.key), max);
   const uint64_t missing = target - bar.weight_above;
   const int64_t count = each == 0 ? size : (missing + each - 1) / each;
   int32_t num_at_bar = 0;
-  ForRow(size, [&](int32_t i) { num_at_bar += key(i) == bar.key; });
+  ForLogits(logits, size, [&](int32_t, float logit) {
+    num_at_bar += OrderedBits(logit) == bar.key;
+  });
   num_at_bar = BlockSum(num_at_bar);
   const int32_t last_id =
-      count >= num_at_bar ? size - 1 : NthId(size, count, bar.key, key);
-  Filter(size, logits, [&](int32_t i) {
-    return key(i) > bar.key || (key(i) == bar.key && i <= last_id);
+      count >= num_at_bar ? size - 1 : NthId(logits, size, count, bar.key);
+  Filter(size, logits, [&](int32_t i, float logit) {
+    const uint32_t key = OrderedBits(logit);
+    return key > bar.key || (key == bar.key && i <= last_id);
   });
 }
 
@@ -157,23 +164,23 @@ __device__ void KeepTypical(float typical_p, int32_t size, float* logits) {
   const float max = BestBelow(logits, size, AboveAll()).value;
   double total = 0.0;
   double weighted = 0.0;
-  ForRow(size, [&](int32_t i) {
-    if (logits[i] == -INFINITY) return;
-    const double mass = expf(logits[i] - max);
+  ForLogits(logits, size, [&](int32_t, float logit) {
+    if (logit == -INFINITY) return;
+    const double mass = expf(logit - max);
     total += mass;
-    weighted += mass * (double{logits[i]} - max);
+    weighted += mass * (double{logit} - max);
   });
   const double mean = BlockSum(weighted) / BlockSum(total);
   // Nearest first: the key falls as the deviation grows.
-  const auto key = [&](int32_t i) {
+  const auto key = [&](float logit) {
     return ~__float_as_uint(
-        static_cast<float>(fabs(mean - (double{logits[i]} - max))));
+        static_cast<float>(fabs(mean - (double{logit} - max))));
   };
   const uint64_t target = Target(typical_p, TotalMass(size, logits, max));
-  const uint32_t bar = RadixSearch(size, target, key, [&](int32_t i) {
-                         return Mass(logits[i], max);
+  const uint32_t bar = RadixSearch(logits, size, target, key, [&](float logit) {
+                         return Mass(logit, max);
                        }).key;
-  Filter(size, logits, [&](int32_t i) { return key(i) >= bar; });
+  Filter(size, logits, [&](int32_t, float logit) { return key(logit) >= bar; });
 }
 
 // The random part of the draw: model/token_draw.h on the device.
