@@ -60,10 +60,18 @@ void DecodeAttention(const RopeAttentionArgs<T>& args, void* workspace,
 size_t DecodeWorkspaceBytes(int32_t max_seqs, int32_t num_heads,
                             int32_t num_kv_heads, int32_t head_dim);
 
-// Any number of queries per sequence, at most max_queries. Tensor cores, one
-// thread block per 64 rows of (query, head of the group).
+// Any number of queries per sequence, at most max_queries; tensor cores. By the
+// second where it can run, else by the first.
 template <typename T>
 void PrefillAttention(const PagedAttentionArgs<T>& args, int32_t max_queries,
                       CudaStream stream);
+template <typename T>
+void Sm80PrefillAttention(const PagedAttentionArgs<T>& args,
+                          int32_t max_queries, CudaStream stream);
+// Only where Sm90PrefillSupported(): built for sm_90a, and a Hopper.
+template <typename T>
+void Sm90PrefillAttention(const PagedAttentionArgs<T>& args,
+                          int32_t max_queries, CudaStream stream);
+bool Sm90PrefillSupported();
 
 }  // namespace drover::kernels::cuda

@@ -237,8 +237,10 @@ class TileWalk {
         LoadMatrices(queries.At(lane % 16, 2 * k + lane / 16), q);
         AddScores<T, kTileKeys>(q, k, tile.keys, scores);
       }
-      Mask((split_.first_tile + i) * kTileKeys, scale, scores);
-      Weigh<kHeadDim, kTileKeys>(scores, state);
+      Mask((split_.first_tile + i) * kTileKeys, scores);
+      float rescale[2];
+      Weigh<kTileKeys>(scores, scale, state.softmax, rescale);
+      Rescale(state.acc, rescale);
       AddValues<T, kHeadDim, kTileKeys>(scores, tile.values, state);
       __syncwarp();
       StartNext(stage, /*has_newest=*/true);
@@ -265,7 +267,7 @@ class TileWalk {
                                    : 0;
   }
 
-  __device__ void Mask(int32_t first_key, float scale,
+  __device__ void Mask(int32_t first_key,
                        float (&scores)[kTileKeys / 8][4]) const {
     const int lane = threadIdx.x % 32;
 #pragma unroll
@@ -274,7 +276,7 @@ class TileWalk {
       for (int i = 0; i < 4; ++i) {
         const int32_t key = first_key + 8 * n + lane % 4 * 2 + i % 2;
         const bool visible = key >= split_.keys.begin && key < split_.keys.end;
-        scores[n][i] = visible ? scores[n][i] * scale : -INFINITY;
+        scores[n][i] = visible ? scores[n][i] : -INFINITY;
       }
     }
   }

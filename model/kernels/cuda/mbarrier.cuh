@@ -59,10 +59,15 @@ class Barrier {
   uint32_t address_;
 };
 
+// Before the copy engine or wgmma uses what this thread wrote to shared memory.
+__device__ __forceinline__ void PublishShared() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
 // After the Inits of one thread, before copies and other threads use them.
 __device__ __forceinline__ void PublishBarriers() {
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+  PublishShared();
 }
 
 // For what passes through the L2 cache once, so that it makes way first.
@@ -93,6 +98,16 @@ __device__ __forceinline__ void StartBoxCopy(uint32_t to,
       "cp.async.bulk.tensor.3d.shared::cluster.global"
       ".mbarrier::complete_tx::bytes [%0], [%1, {%3, %3, %4}], [%2];" ::"r"(to),
       "l"(&map), "r"(barrier.address()), "r"(0), "r"(third)
+      : "memory");
+}
+__device__ __forceinline__ void StartBoxCopy(uint32_t to,
+                                             const CUtensorMap& map,
+                                             Barrier barrier, int32_t second,
+                                             int32_t third) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global"
+      ".mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], [%2];" ::"r"(to),
+      "l"(&map), "r"(barrier.address()), "r"(0), "r"(second), "r"(third)
       : "memory");
 }
 __device__ __forceinline__ void StartBoxCopy(uint32_t to,

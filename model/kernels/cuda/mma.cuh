@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "model/kernels/cuda/element.cuh"
 #include "model/kernels/cuda/mbarrier.cuh"
@@ -86,17 +87,26 @@ __device__ __forceinline__ void MultiplyAdd(Float16, const uint32_t (&a)[4],
 
 template <typename T>
 __device__ __forceinline__ uint32_t PackPair(float low, float high) {
-  return static_cast<uint32_t>(FromFloat<T>(low).bits) |
-         static_cast<uint32_t>(FromFloat<T>(high).bits) << 16;
+  uint32_t pair;
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  } else {
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  }
+  return pair;
 }
 
-// What a thread holds of its warp's 16 rows: of rows lane / 4 and lane / 4 + 8.
-// Maxima and weights are in base 2.
+// Of two rows of a warp's 16, lane / 4 and lane / 4 + 8. Base 2.
+struct Softmax {
+  float max[2] = {-INFINITY, -INFINITY};
+  float sum[2] = {};  // of this thread's columns
+};
+
+// What a thread holds of its warp's rows.
 template <int kHeadDim>
 struct RowState {
   float acc[kHeadDim / 8][4] = {};
-  float max[2] = {-INFINITY, -INFINITY};
-  float sum[2] = {};  // of this thread's columns
+  Softmax softmax;
 };
 
 // Adds dimensions [16 k, 16 k + 16) to the scores of 16 rows against kNumKeys
@@ -116,36 +126,62 @@ __device__ __forceinline__ void AddScores(const uint32_t (&q)[4], int k,
   }
 }
 
-// Takes scores, -inf where hidden, into the softmax: they become weights.
-template <int kHeadDim, int kNumKeys>
+__device__ __forceinline__ float Exp2(float x) {
+  float result;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
+}
+
+// Takes products, -inf where hidden, into the softmax: they become weights.
+// `scale`, above 0, includes log2(e). rescale: what earlier weights of a row
+// are worth now.
+template <int kNumKeys>
 __device__ __forceinline__ void Weigh(float (&scores)[kNumKeys / 8][4],
-                                      RowState<kHeadDim>& state) {
+                                      float scale, Softmax& softmax,
+                                      float (&rescale)[2]) {
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
-    float max = state.max[r];
+    float max = -INFINITY;
 #pragma unroll
     for (int n = 0; n < kNumKeys / 8; ++n) {
       max = fmaxf(max, fmaxf(scores[n][2 * r], scores[n][2 * r + 1]));
     }
     max = fmaxf(max, __shfl_xor_sync(kAllLanes, max, 1));
     max = fmaxf(max, __shfl_xor_sync(kAllLanes, max, 2));
-    const float rescale = max == -INFINITY ? 1.0f : exp2f(state.max[r] - max);
-    state.max[r] = max;
-    state.sum[r] *= rescale;
-#pragma unroll
-    for (int d = 0; d < kHeadDim / 8; ++d) {
-      state.acc[d][2 * r] *= rescale;
-      state.acc[d][2 * r + 1] *= rescale;
-    }
+    max = fmaxf(max * scale, softmax.max[r]);
+    const float base = max == -INFINITY ? 0.0f : max;
+    rescale[r] = Exp2(softmax.max[r] - base);
+    softmax.max[r] = max;
+    softmax.sum[r] *= rescale[r];
 #pragma unroll
     for (int n = 0; n < kNumKeys / 8; ++n) {
 #pragma unroll
       for (int i = 2 * r; i < 2 * r + 2; ++i) {
-        scores[n][i] =
-            scores[n][i] == -INFINITY ? 0.0f : exp2f(scores[n][i] - max);
-        state.sum[r] += scores[n][i];
+        scores[n][i] = Exp2(fmaf(scores[n][i], scale, -base));
+        softmax.sum[r] += scores[n][i];
       }
     }
+  }
+}
+
+template <int kColumns>
+__device__ __forceinline__ void Rescale(float (&acc)[kColumns][4],
+                                        const float (&rescale)[2]) {
+#pragma unroll
+  for (int d = 0; d < kColumns; ++d) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) acc[d][i] *= rescale[i / 2];
+  }
+}
+
+// Weights of 16 keys as a product's left factor.
+template <typename T, int kColumns>
+__device__ __forceinline__ void PackWeights(const float (&weights)[kColumns][4],
+                                            int k, uint32_t (&to)[4]) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const float* pair = &weights[2 * k + i / 2][i % 2 * 2];
+    to[i] = PackPair<T>(pair[0], pair[1]);
   }
 }
 
@@ -156,11 +192,8 @@ __device__ __forceinline__ void AddValues(
   const int lane = threadIdx.x % 32;
 #pragma unroll
   for (int k = 0; k < kNumKeys / 16; ++k) {
-    const uint32_t a[4] = {
-        PackPair<T>(weights[2 * k][0], weights[2 * k][1]),
-        PackPair<T>(weights[2 * k][2], weights[2 * k][3]),
-        PackPair<T>(weights[2 * k + 1][0], weights[2 * k + 1][1]),
-        PackPair<T>(weights[2 * k + 1][2], weights[2 * k + 1][3])};
+    uint32_t a[4];
+    PackWeights<T>(weights, k, a);
 #pragma unroll
     for (int d = 0; d < kHeadDim / 16; ++d) {
       uint32_t b[4];
@@ -189,7 +222,7 @@ __device__ void StorePartials(const RowState<kHeadDim>& state, int32_t num_rows,
   const int lane = threadIdx.x % 32;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
-    const float sum = SumOfRow(state.sum[r]);
+    const float sum = SumOfRow(state.softmax.sum[r]);
     const int row = lane / 4 + 8 * r;
     if (row >= num_rows) continue;
     const float inverse = sum != 0.0f ? 1.0f / sum : 0.0f;
@@ -200,7 +233,7 @@ __device__ void StorePartials(const RowState<kHeadDim>& state, int32_t num_rows,
       to[8 * d + lane % 4 * 2 + 1] = state.acc[d][2 * r + 1] * inverse;
     }
     if (lane % 4 == 0) {
-      to[kHeadDim] = state.max[r];
+      to[kHeadDim] = state.softmax.max[r];
       to[kHeadDim + 1] = sum;
     }
   }

@@ -1,20 +1,15 @@
-#include <algorithm>
 #include <cstdint>
 
 #include "model/kernels/cuda/attention.h"
 #include "model/kernels/cuda/attention_args.cuh"
 #include "model/kernels/cuda/cluster.cuh"
-#include "model/kernels/cuda/element.cuh"
 #include "model/kernels/cuda/launch.cuh"
 #include "model/kernels/cuda/mma.cuh"
-#include "model/kernels/cuda/reduce.cuh"
+#include "model/kernels/cuda/prefill_rows.cuh"
 
 // Many queries per sequence, on tensor cores (mma.sync m16n8k16). A thread
-// block takes 64 rows, a row being a query and one of the query heads that
-// share a key-value head, and walks over tiles of 64 keys with the softmax kept
-// online (Dao, "FlashAttention-2", 2023). A warp owns 16 rows. Where there are
-// too few rows to fill the multiprocessors, as in a small chunk of a long
-// prompt, the members of a thread block cluster divide the keys.
+// block takes 64 rows and walks over tiles of 64 keys with the softmax kept
+// online (Dao, "FlashAttention-2", 2023). A warp owns 16 rows.
 
 namespace drover::kernels::cuda {
 namespace {
@@ -24,50 +19,7 @@ constexpr int kThreads = 32 * kWarps;
 constexpr int kRows = 16 * kWarps;
 constexpr int kKeys = 64;
 constexpr int kBlocksPerMultiprocessor = 3;  // as registers allow
-constexpr int32_t kMaxSplits = 8;            // as any cluster may have
-constexpr int32_t kMinSplitTiles = 4;        // so that joining pays
-
-// One thread block's rows.
-struct RowBlock {
-  int32_t sequence = 0;
-  int32_t kv_head = 0;
-  int32_t group = 1;
-  int32_t first_row = 0;    // of the sequence's queries times group
-  int32_t num_rows = 0;     // of the sequence, all blocks
-  int32_t first_token = 0;  // of the sequence's queries
-  int32_t first_position = 0;
-
-  __device__ bool IsRow(int32_t row) const {
-    return first_row + row < num_rows;
-  }
-  __device__ int32_t Token(int32_t row) const {
-    return first_token + (first_row + row) / group;
-  }
-  __device__ int32_t Position(int32_t row) const {
-    return first_position + (first_row + row) / group;
-  }
-  __device__ int32_t Head(int32_t row) const {
-    return kv_head * group + (first_row + row) % group;
-  }
-};
-
-template <typename T>
-__device__ RowBlock FindRows(const PagedAttentionArgs<T>& args,
-                             int32_t num_splits) {
-  RowBlock rows;
-  rows.sequence = static_cast<int32_t>(blockIdx.z);
-  rows.kv_head = static_cast<int32_t>(blockIdx.y);
-  rows.group = args.num_heads / args.num_kv_heads;
-  // The longest rows first: they see the most keys.
-  rows.first_token = args.query_start[rows.sequence];
-  const int32_t num_queries =
-      args.query_start[rows.sequence + 1] - rows.first_token;
-  rows.num_rows = num_queries * rows.group;
-  rows.first_row =
-      static_cast<int32_t>(gridDim.x - 1 - blockIdx.x) / num_splits * kRows;
-  rows.first_position = args.kv_len[rows.sequence] - num_queries;
-  return rows;
-}
+constexpr int32_t kMinSplitTiles = 4;
 
 template <typename T, int kHeadDim>
 __device__ void LoadQueries(const PagedAttentionArgs<T>& args,
@@ -80,8 +32,7 @@ __device__ void LoadQueries(const PagedAttentionArgs<T>& args,
     uint4 value = {};
     if (rows.IsRow(row)) {
       value = *reinterpret_cast<const uint4*>(
-          args.q + rows.Token(row) * args.q_stride +
-          int64_t{rows.Head(row)} * kHeadDim + chunk * 8);
+          args.q + rows.Offset(row, args.q_stride, kHeadDim) + chunk * 8);
     }
     *tile.At(row, chunk) = value;
   }
@@ -152,140 +103,6 @@ __device__ void AwaitTiles() {
   __syncthreads();
 }
 
-// The keys that a warp's rows see.
-struct Visibility {
-  int32_t last[2] = {};       // of this thread's rows
-  int32_t before[2] = {};     // the first is the one after it
-  int32_t all_see_first = 0;  // that every row of the warp sees
-  int32_t all_see_last = 0;
-};
-
-__device__ __forceinline__ Visibility FindVisibility(const RowBlock& rows,
-                                                     int warp_row,
-                                                     int32_t window) {
-  const int row = warp_row + static_cast<int>(threadIdx.x % 32 / 4);
-  Visibility visibility;
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    visibility.last[r] = rows.Position(row + 8 * r);
-    visibility.before[r] = window > 0 ? visibility.last[r] - window : -1;
-  }
-  visibility.all_see_last = rows.Position(warp_row);
-  visibility.all_see_first =
-      window > 0 ? rows.Position(warp_row + 15) - window + 1 : 0;
-  return visibility;
-}
-
-// Scales scores, and hides the keys that a row does not see.
-__device__ __forceinline__ void Mask(const Visibility& rows, int32_t begin,
-                                     float scale,
-                                     float (&scores)[kKeys / 8][4]) {
-  if (begin >= rows.all_see_first && begin + kKeys - 1 <= rows.all_see_last) {
-#pragma unroll
-    for (int n = 0; n < kKeys / 8; ++n) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) scores[n][i] *= scale;
-    }
-    return;
-  }
-  const int32_t first = begin + static_cast<int32_t>(threadIdx.x) % 4 * 2;
-#pragma unroll
-  for (int n = 0; n < kKeys / 8; ++n) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int32_t key = first + 8 * n + i % 2;
-      const bool is_visible =
-          (key <= rows.last[i / 2]) & (key > rows.before[i / 2]);
-      scores[n][i] = is_visible ? scores[n][i] * scale : -INFINITY;
-    }
-  }
-}
-
-// The keys of one member of the cluster.
-struct Split {
-  int32_t index = 0;
-  int32_t count = 1;  // splits that have keys
-  int32_t begin = 0;
-  int32_t end = 0;
-};
-
-// Of keys [begin, end), in whole tiles.
-__device__ __forceinline__ Split FindSplit(int32_t begin, int32_t end,
-                                           int32_t num_splits) {
-  const int32_t num_tiles = (max(0, end - begin) + kKeys - 1) / kKeys;
-  const int32_t per_split =
-      max(kMinSplitTiles, (num_tiles + num_splits - 1) / num_splits);
-  Split split;
-  split.index = static_cast<int32_t>(blockIdx.x) % num_splits;
-  split.count = max(1, (num_tiles + per_split - 1) / per_split);
-  split.begin = begin + split.index * per_split * kKeys;
-  split.end = min(end, split.begin + per_split * kKeys);
-  return split;
-}
-
-// Joins the rows of all splits; each member of the cluster stores its share of
-// them, a warp a row.
-template <typename T, int kHeadDim>
-__device__ void StoreJoined(const PagedAttentionArgs<T>& args,
-                            const RowBlock& rows, const Split& split,
-                            const float (*partials)[kPartialSize<kHeadDim>]) {
-  const auto lane = static_cast<int32_t>(threadIdx.x % 32);
-  const auto warp = static_cast<int32_t>(threadIdx.x / 32);
-  for (int32_t row = warp * split.count + split.index; row < kRows;
-       row += kWarps * split.count) {
-    if (!rows.IsRow(row)) return;
-    const bool is_split = lane < split.count;
-    const float* mine = InCluster(partials[row], is_split ? lane : 0);
-    const float max_here = is_split ? mine[kHeadDim] : -INFINITY;
-    const float sum = is_split ? mine[kHeadDim + 1] : 0.0f;
-    const float max =
-        WarpReduce(max_here, [](float a, float b) { return fmaxf(a, b); });
-    // One without keys has no maximum; one whose sum is NaN counts.
-    float weight = sum == 0.0f ? 0.0f : sum * exp2f(max_here - max);
-    const float total = WarpReduce(weight, Plus<float>());
-    weight = total != 0.0f ? weight / total : 0.0f;
-    float means[kHeadDim / 32] = {};
-    for (int32_t i = 0; i < split.count; ++i) {
-      const float* other = InCluster(partials[row], i);
-      const float its_weight = __shfl_sync(kAllLanes, weight, i);
-#pragma unroll
-      for (int d = 0; d < kHeadDim / 32; ++d) {
-        means[d] += its_weight * other[32 * d + lane];
-      }
-    }
-    T* out =
-        args.out +
-        (int64_t{rows.Token(row)} * args.num_heads + rows.Head(row)) * kHeadDim;
-#pragma unroll
-    for (int d = 0; d < kHeadDim / 32; ++d) {
-      out[32 * d + lane] = FromFloat<T>(means[d]);
-    }
-  }
-}
-
-template <typename T, int kHeadDim>
-__device__ void StoreRows(const PagedAttentionArgs<T>& args,
-                          const RowBlock& rows, int warp_row,
-                          RowState<kHeadDim>& state) {
-  const int lane = threadIdx.x % 32;
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    const float sum = SumOfRow(state.sum[r]);
-    const int row = warp_row + lane / 4 + 8 * r;
-    if (!rows.IsRow(row)) continue;
-    const float inverse = sum != 0.0f ? 1.0f / sum : 0.0f;
-    T* out = args.out +
-             (int64_t{rows.Token(row)} * args.num_heads + rows.Head(row)) *
-                 kHeadDim +
-             lane % 4 * 2;
-#pragma unroll
-    for (int d = 0; d < kHeadDim / 8; ++d) {
-      *reinterpret_cast<uint32_t*>(out + 8 * d) = PackPair<T>(
-          state.acc[d][2 * r] * inverse, state.acc[d][2 * r + 1] * inverse);
-    }
-  }
-}
-
 template <typename T, int kHeadDim>
 union PrefillShared {
   struct {
@@ -303,19 +120,14 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
   auto& shared = *reinterpret_cast<PrefillShared<T, kHeadDim>*>(memory);
   LetNextKernelStart();
   WaitForInputs();
-  const RowBlock rows = FindRows(args, num_splits);
+  const RowBlock rows = FindRows<kRows>(args, num_splits);
   if (rows.first_row >= rows.num_rows) return;
   const int lane = threadIdx.x % 32;
   const int warp_row = threadIdx.x / 32 * 16;
 
-  // Keys that some row of the block sees.
-  const int32_t last_row = min(kRows, rows.num_rows - rows.first_row) - 1;
-  const int32_t last_key =
-      args.kv_len[rows.sequence] == 0 ? 0 : rows.Position(last_row) + 1;
-  const int32_t first_key =
-      args.window > 0 ? max(0, rows.Position(0) + 1 - args.window) : 0;
-  const Split own = FindSplit(first_key / kKeys * kKeys, last_key, num_splits);
-  __shared__ Split split;  // not in registers meanwhile
+  const KeySplit own =
+      FindKeySplit<kRows, kKeys>(args, rows, num_splits, kMinSplitTiles);
+  __shared__ KeySplit split;  // not in registers meanwhile
   if (threadIdx.x == 0) split = own;
 
   TileLoader<T, kHeadDim> loader(args, rows, own.end);
@@ -343,8 +155,10 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
     for (int k = 0; k < kHeadDim / 16; ++k) {
       AddScores<T, kKeys>(q[k], k, shared.keys[stage], scores);
     }
-    Mask(visibility, begin, args.scale * kLog2E, scores);
-    Weigh<kHeadDim, kKeys>(scores, state);
+    Mask<kKeys>(visibility, begin, scores);
+    float rescale[2];
+    Weigh<kKeys>(scores, args.scale * kLog2E, state.softmax, rescale);
+    Rescale(state.acc, rescale);
     AwaitTiles<1>();  // these values
     loader.StartValues(shared.values[stage ^ 1]);
     AddValues<T, kHeadDim, kKeys>(scores, shared.values[stage], state);
@@ -359,7 +173,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
   StorePartials(state, 16, shared.partials + warp_row);
   AwaitCluster();  // all have stored
   if (split.index < split.count) {
-    StoreJoined<T, kHeadDim>(args, rows, split, shared.partials);
+    StoreJoined<kHeadDim>(args, rows, split, kRows, kWarps, shared.partials);
   }
   __syncwarp();
   AwaitCluster();  // all have read
@@ -376,16 +190,11 @@ void LaunchPrefill(const PagedAttentionArgs<T>& args, int32_t max_queries,
   static_cast<void>(allowed);
   const int32_t rows = max_queries * (args.num_heads / args.num_kv_heads);
   const int32_t row_blocks = (rows + kRows - 1) / kRows;
-  const DeviceLimits& device = CurrentDevice();
-  const int32_t room = kBlocksPerMultiprocessor * device.num_multiprocessors;
-  const int32_t blocks =
-      std::max(1, row_blocks * args.num_kv_heads * args.num_seqs);
-  const int32_t num_splits =
-      device.major < 9 ? 1 : std::clamp(room / blocks, 1, kMaxSplits);
+  const int32_t num_splits = ChooseKeySplits(
+      args, row_blocks,
+      kBlocksPerMultiprocessor * CurrentDevice().num_multiprocessors);
   Launch(PrefillKernel<T, kHeadDim>,
-         {.grid = dim3(static_cast<uint32_t>(row_blocks * num_splits),
-                       static_cast<uint32_t>(args.num_kv_heads),
-                       static_cast<uint32_t>(args.num_seqs)),
+         {.grid = RowGrid(args, row_blocks, num_splits),
           .block = kThreads,
           .shared_bytes = kBytes,
           .cluster = static_cast<uint32_t>(num_splits)},
@@ -395,8 +204,8 @@ void LaunchPrefill(const PagedAttentionArgs<T>& args, int32_t max_queries,
 }  // namespace
 
 template <typename T>
-void PrefillAttention(const PagedAttentionArgs<T>& args, int32_t max_queries,
-                      CudaStream stream) {
+void Sm80PrefillAttention(const PagedAttentionArgs<T>& args,
+                          int32_t max_queries, CudaStream stream) {
   if constexpr (sizeof(T) == 2) {
     if (args.head_dim == 64) {
       return LaunchPrefill<T, 64>(args, max_queries, stream);
@@ -405,11 +214,11 @@ void PrefillAttention(const PagedAttentionArgs<T>& args, int32_t max_queries,
   }
 }
 
-template void PrefillAttention(const PagedAttentionArgs<float>&, int32_t,
-                               CudaStream);
-template void PrefillAttention(const PagedAttentionArgs<Float16>&, int32_t,
-                               CudaStream);
-template void PrefillAttention(const PagedAttentionArgs<BFloat16>&, int32_t,
-                               CudaStream);
+template void Sm80PrefillAttention(const PagedAttentionArgs<float>&, int32_t,
+                                   CudaStream);
+template void Sm80PrefillAttention(const PagedAttentionArgs<Float16>&, int32_t,
+                                   CudaStream);
+template void Sm80PrefillAttention(const PagedAttentionArgs<BFloat16>&, int32_t,
+                                   CudaStream);
 
 }  // namespace drover::kernels::cuda

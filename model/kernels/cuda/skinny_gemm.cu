@@ -3,14 +3,13 @@
 #include <cuda.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
-#include <type_traits>
 
 #include "model/kernels/cuda/element.cuh"
 #include "model/kernels/cuda/launch.cuh"
 #include "model/kernels/cuda/mbarrier.cuh"
 #include "model/kernels/cuda/reduce.cuh"
+#include "model/kernels/cuda/tensor_map.h"
 #include "model/kernels/cuda/wgmma.cuh"
 
 // Each multiprocessor should read the same share of the weight, without a
@@ -355,43 +354,6 @@ __global__ void __launch_bounds__(kMaxThreads, 1)
 
 // ---- The host's side ----
 
-using EncodeFunction = decltype(&cuTensorMapEncodeTiled);
-
-// The driver's, without linking it.
-EncodeFunction TensorMapEncoder() {
-  static const EncodeFunction encoder = [] {
-    void* function = nullptr;
-    cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
-    if (cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function,
-                                         12000, cudaEnableDefault,
-                                         &found) != cudaSuccess ||
-        found != cudaDriverEntryPointSuccess) {
-      function = nullptr;
-    }
-    return reinterpret_cast<EncodeFunction>(function);
-  }();
-  return encoder;
-}
-
-// strides: bytes, of all dimensions but the first.
-template <size_t kRank>
-CUtensorMap EncodeMap(bool is_bfloat16, const void* data,
-                      const std::array<uint64_t, kRank>& dims,
-                      const std::array<uint64_t, kRank - 1>& strides,
-                      const std::array<uint32_t, kRank>& box) {
-  std::array<uint32_t, kRank> ones;
-  ones.fill(1);
-  CUtensorMap map;
-  TensorMapEncoder()(
-      &map,
-      is_bfloat16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
-                  : CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
-      kRank, const_cast<void*>(data), dims.data(), strides.data(), box.data(),
-      ones.data(), CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-      CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  return map;
-}
-
 // A stage's box: the chunks of the depth come last, so that each is a tile of
 // its own in shared memory. Rows come in groups of eight; with silu_mul one of
 // the gate's, then one of the up's.
@@ -401,26 +363,24 @@ CUtensorMap WeightMap(const SkinnyGemmArgs<T>& args, uint32_t units,
   const auto depth = static_cast<uint64_t>(args.in_features);
   const auto rows = static_cast<uint64_t>(args.out_features);
   const uint64_t row_bytes = depth * 2;
-  constexpr bool kIsBFloat16 = std::is_same_v<T, BFloat16>;
   if (args.silu_mul) {
-    return EncodeMap<5>(
-        kIsBFloat16, args.weight, {kDepth, 8, 2, rows / 16, depth / kDepth},
+    return EncodeTensorMap<5, T>(
+        args.weight, {kDepth, 8, 2, rows / 16, depth / kDepth},
         {row_bytes, rows / 2 * row_bytes, 8 * row_bytes, kRowBytes},
         {kDepth, 8, 2, units * (kUnitRows / 16), chunks});
   }
-  return EncodeMap<5>(kIsBFloat16, args.weight,
-                      {kDepth, 8, rows / 8, 1, depth / kDepth},
-                      {row_bytes, 8 * row_bytes, rows * row_bytes, kRowBytes},
-                      {kDepth, 8, units * (kUnitRows / 8), 1, chunks});
+  return EncodeTensorMap<5, T>(
+      args.weight, {kDepth, 8, rows / 8, 1, depth / kDepth},
+      {row_bytes, 8 * row_bytes, rows * row_bytes, kRowBytes},
+      {kDepth, 8, units * (kUnitRows / 8), 1, chunks});
 }
 
 template <typename T>
 CUtensorMap XMap(const SkinnyGemmArgs<T>& args, uint32_t tokens,
                  uint32_t chunks) {
   const auto depth = static_cast<uint64_t>(args.in_features);
-  return EncodeMap<3>(
-      std::is_same_v<T, BFloat16>, args.x,
-      {kDepth, static_cast<uint64_t>(args.num_tokens), depth / kDepth},
+  return EncodeTensorMap<3, T>(
+      args.x, {kDepth, static_cast<uint64_t>(args.num_tokens), depth / kDepth},
       {depth * 2, kRowBytes}, {kDepth, tokens, chunks});
 }
 
@@ -470,11 +430,10 @@ void LaunchSkinny(const SkinnyGemmArgs<T>& args, const SkinnyGemmShape& shape,
 
 template <typename T>
 bool SkinnyGemmSupported(const SkinnyGemmArgs<T>& args) {
-  return sizeof(T) == 2 && CurrentDevice().major == 9 && args.num_tokens >= 1 &&
+  return sizeof(T) == 2 && TensorMapsSupported() && args.num_tokens >= 1 &&
          args.num_tokens <= kMaxSkinnyTokens &&
          args.in_features % kDepth == 0 &&
-         args.out_features % (args.silu_mul ? 16 : 8) == 0 &&
-         TensorMapEncoder() != nullptr;
+         args.out_features % (args.silu_mul ? 16 : 8) == 0;
 }
 
 // One thread block on each multiprocessor, with at most 256 rows at once.

@@ -5,23 +5,35 @@
 #include "model/kernels/cuda/cuda_stream.h"
 #include "model/kernels/kernels.h"
 
-// Products of a warpgroup on Hopper's tensor cores: both factors in shared
-// memory, their depth contiguous, in rows of 64 elements whose 16-byte chunks
-// are swizzled as the copy engine does it (CU_TENSOR_MAP_SWIZZLE_128B). Only in
-// code for sm_90a.
+// Products of a warpgroup on Hopper's tensor cores. Factors in shared memory
+// are in rows of 64 elements whose 16-byte chunks are swizzled as the copy
+// engine does it (CU_TENSOR_MAP_SWIZZLE_128B). Only in code for sm_90a.
 
 namespace drover::kernels::cuda {
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
-// What wgmma is told of a factor; `address` is that of its first row plus 32
-// bytes for every 16 of depth. Eight rows make a swizzled group of 1024 bytes,
-// on which the first row is aligned. (PTX ISA, "Matrix descriptor".)
-__device__ __forceinline__ uint64_t SwizzledFactor(uint32_t address) {
+// What wgmma is told of a factor (PTX ISA, "Matrix descriptor"): eight rows
+// make a swizzled group of 1024 bytes, on which the first row is aligned.
+__device__ __forceinline__ uint64_t SwizzledRows(uint32_t address,
+                                                 uint32_t leading_bytes) {
   constexpr uint64_t kSwizzle128 = uint64_t{1} << 62;
   constexpr uint64_t kGroupBytes = uint64_t{1024 >> 4} << 32;
-  return kSwizzle128 | kGroupBytes | uint64_t{1} << 16 |
+  return kSwizzle128 | kGroupBytes | uint64_t{leading_bytes >> 4} << 16 |
          static_cast<uint64_t>((address & 0x3ffff) >> 4);
+}
+
+// Of one whose depth is contiguous; `address` is that of its first row plus 32
+// bytes for every 16 of depth.
+__device__ __forceinline__ uint64_t SwizzledFactor(uint32_t address) {
+  return SwizzledRows(address, /*leading_bytes=*/16);
+}
+
+// Of one whose columns are contiguous: a row for each of the depth, and the
+// columns from 64 on `half_bytes` further than those before.
+__device__ __forceinline__ uint64_t SwizzledColumns(uint32_t address,
+                                                    uint32_t half_bytes) {
+  return SwizzledRows(address, half_bytes);
 }
 
 // Around products: before the first one and after other use of their sums.
@@ -104,6 +116,127 @@ __device__ __forceinline__ void AwaitProducts() {
 DROVER_MULTIPLY(BFloat16, "bf16")
 DROVER_MULTIPLY(Float16, "f16")
 #undef DROVER_MULTIPLY
+
+// The same with 128 rows of b; sums[j] are those of columns 8 j ... 8 j + 7.
+#define DROVER_MULTIPLY_128(TYPE, PTX)                                      \
+  __device__ __forceinline__ void Multiply(                                 \
+      TYPE, uint64_t a, uint64_t b, bool accumulate, float(&sums)[16][4]) { \
+    asm volatile(                                                           \
+        "{.reg .pred p; setp.ne.b32 p, %66, 0; "                            \
+        "wgmma.mma_async.sync.aligned.m64n128k16.f32." PTX "." PTX          \
+        " {"                                                                \
+        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, "                \
+        "%12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, "      \
+        "%24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, "      \
+        "%36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "      \
+        "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, "      \
+        "%60, %61, %62, %63"                                                \
+        "}, %64, %65, p, 1, 1, 0, 0;}"                                      \
+        : "+f"(sums[0][0]), "+f"(sums[0][1]), "+f"(sums[0][2]),             \
+          "+f"(sums[0][3]), "+f"(sums[1][0]), "+f"(sums[1][1]),             \
+          "+f"(sums[1][2]), "+f"(sums[1][3]), "+f"(sums[2][0]),             \
+          "+f"(sums[2][1]), "+f"(sums[2][2]), "+f"(sums[2][3]),             \
+          "+f"(sums[3][0]), "+f"(sums[3][1]), "+f"(sums[3][2]),             \
+          "+f"(sums[3][3]), "+f"(sums[4][0]), "+f"(sums[4][1]),             \
+          "+f"(sums[4][2]), "+f"(sums[4][3]), "+f"(sums[5][0]),             \
+          "+f"(sums[5][1]), "+f"(sums[5][2]), "+f"(sums[5][3]),             \
+          "+f"(sums[6][0]), "+f"(sums[6][1]), "+f"(sums[6][2]),             \
+          "+f"(sums[6][3]), "+f"(sums[7][0]), "+f"(sums[7][1]),             \
+          "+f"(sums[7][2]), "+f"(sums[7][3]), "+f"(sums[8][0]),             \
+          "+f"(sums[8][1]), "+f"(sums[8][2]), "+f"(sums[8][3]),             \
+          "+f"(sums[9][0]), "+f"(sums[9][1]), "+f"(sums[9][2]),             \
+          "+f"(sums[9][3]), "+f"(sums[10][0]), "+f"(sums[10][1]),           \
+          "+f"(sums[10][2]), "+f"(sums[10][3]), "+f"(sums[11][0]),          \
+          "+f"(sums[11][1]), "+f"(sums[11][2]), "+f"(sums[11][3]),          \
+          "+f"(sums[12][0]), "+f"(sums[12][1]), "+f"(sums[12][2]),          \
+          "+f"(sums[12][3]), "+f"(sums[13][0]), "+f"(sums[13][1]),          \
+          "+f"(sums[13][2]), "+f"(sums[13][3]), "+f"(sums[14][0]),          \
+          "+f"(sums[14][1]), "+f"(sums[14][2]), "+f"(sums[14][3]),          \
+          "+f"(sums[15][0]), "+f"(sums[15][1]), "+f"(sums[15][2]),          \
+          "+f"(sums[15][3])                                                 \
+        : "l"(a), "l"(b), "r"(static_cast<int>(accumulate)));               \
+  }
+DROVER_MULTIPLY_128(BFloat16, "bf16")
+DROVER_MULTIPLY_128(Float16, "f16")
+#undef DROVER_MULTIPLY_128
+
+// sums += a . b of depth 16, where a has 64 rows, in registers as mma.sync
+// m16n8k16 takes each warp's 16, and b has 64 or 128 columns. a may change when
+// the product is awaited, not before.
+#define DROVER_ADD_PRODUCT(TYPE, PTX)                                          \
+  __device__ __forceinline__ void AddProduct(TYPE, const uint32_t(&a)[4],      \
+                                             uint64_t b, float(&sums)[8][4]) { \
+    asm volatile(                                                              \
+        "{.reg .pred p; setp.eq.u32 p, 0, 0; "                                 \
+        "wgmma.mma_async.sync.aligned.m64n64k16.f32." PTX "." PTX              \
+        " {"                                                                   \
+        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, "                   \
+        "%12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, "         \
+        "%24, %25, %26, %27, %28, %29, %30, %31"                               \
+        "}, {%32, %33, %34, %35}, %36, p, 1, 1, 1;}"                           \
+        : "+f"(sums[0][0]), "+f"(sums[0][1]), "+f"(sums[0][2]),                \
+          "+f"(sums[0][3]), "+f"(sums[1][0]), "+f"(sums[1][1]),                \
+          "+f"(sums[1][2]), "+f"(sums[1][3]), "+f"(sums[2][0]),                \
+          "+f"(sums[2][1]), "+f"(sums[2][2]), "+f"(sums[2][3]),                \
+          "+f"(sums[3][0]), "+f"(sums[3][1]), "+f"(sums[3][2]),                \
+          "+f"(sums[3][3]), "+f"(sums[4][0]), "+f"(sums[4][1]),                \
+          "+f"(sums[4][2]), "+f"(sums[4][3]), "+f"(sums[5][0]),                \
+          "+f"(sums[5][1]), "+f"(sums[5][2]), "+f"(sums[5][3]),                \
+          "+f"(sums[6][0]), "+f"(sums[6][1]), "+f"(sums[6][2]),                \
+          "+f"(sums[6][3]), "+f"(sums[7][0]), "+f"(sums[7][1]),                \
+          "+f"(sums[7][2]), "+f"(sums[7][3])                                   \
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                 \
+  }                                                                            \
+  __device__ __forceinline__ void AddProduct(                                  \
+      TYPE, const uint32_t(&a)[4], uint64_t b, float(&sums)[16][4]) {          \
+    asm volatile(                                                              \
+        "{.reg .pred p; setp.eq.u32 p, 0, 0; "                                 \
+        "wgmma.mma_async.sync.aligned.m64n128k16.f32." PTX "." PTX             \
+        " {"                                                                   \
+        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, "                   \
+        "%12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, "         \
+        "%24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, "         \
+        "%36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "         \
+        "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, "         \
+        "%60, %61, %62, %63"                                                   \
+        "}, {%64, %65, %66, %67}, %68, p, 1, 1, 1;}"                           \
+        : "+f"(sums[0][0]), "+f"(sums[0][1]), "+f"(sums[0][2]),                \
+          "+f"(sums[0][3]), "+f"(sums[1][0]), "+f"(sums[1][1]),                \
+          "+f"(sums[1][2]), "+f"(sums[1][3]), "+f"(sums[2][0]),                \
+          "+f"(sums[2][1]), "+f"(sums[2][2]), "+f"(sums[2][3]),                \
+          "+f"(sums[3][0]), "+f"(sums[3][1]), "+f"(sums[3][2]),                \
+          "+f"(sums[3][3]), "+f"(sums[4][0]), "+f"(sums[4][1]),                \
+          "+f"(sums[4][2]), "+f"(sums[4][3]), "+f"(sums[5][0]),                \
+          "+f"(sums[5][1]), "+f"(sums[5][2]), "+f"(sums[5][3]),                \
+          "+f"(sums[6][0]), "+f"(sums[6][1]), "+f"(sums[6][2]),                \
+          "+f"(sums[6][3]), "+f"(sums[7][0]), "+f"(sums[7][1]),                \
+          "+f"(sums[7][2]), "+f"(sums[7][3]), "+f"(sums[8][0]),                \
+          "+f"(sums[8][1]), "+f"(sums[8][2]), "+f"(sums[8][3]),                \
+          "+f"(sums[9][0]), "+f"(sums[9][1]), "+f"(sums[9][2]),                \
+          "+f"(sums[9][3]), "+f"(sums[10][0]), "+f"(sums[10][1]),              \
+          "+f"(sums[10][2]), "+f"(sums[10][3]), "+f"(sums[11][0]),             \
+          "+f"(sums[11][1]), "+f"(sums[11][2]), "+f"(sums[11][3]),             \
+          "+f"(sums[12][0]), "+f"(sums[12][1]), "+f"(sums[12][2]),             \
+          "+f"(sums[12][3]), "+f"(sums[13][0]), "+f"(sums[13][1]),             \
+          "+f"(sums[13][2]), "+f"(sums[13][3]), "+f"(sums[14][0]),             \
+          "+f"(sums[14][1]), "+f"(sums[14][2]), "+f"(sums[14][3]),             \
+          "+f"(sums[15][0]), "+f"(sums[15][1]), "+f"(sums[15][2]),             \
+          "+f"(sums[15][3])                                                    \
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                 \
+  }
+DROVER_ADD_PRODUCT(BFloat16, "bf16")
+DROVER_ADD_PRODUCT(Float16, "f16")
+#undef DROVER_ADD_PRODUCT
+
+// Keeps the compiler from using sums before the products that they await.
+template <int kColumns>
+__device__ __forceinline__ void HoldSums(float (&sums)[kColumns][4]) {
+#pragma unroll
+  for (int i = 0; i < kColumns; ++i) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) asm volatile("" : "+f"(sums[i][j])::"memory");
+  }
+}
 
 #endif
 

@@ -104,6 +104,23 @@ class Problem {
   std::vector<BFloat16> RandomArray(int64_t size) {
     return drover::kernels::cuda::RandomArray(size, random_);
   }
+  // NaN where no sequence has a key.
+  std::vector<BFloat16> RandomCache() {
+    std::vector<BFloat16> cache = RandomArray(cache_size());
+    for (int32_t s = 0; s < num_seqs_; ++s) {
+      for (int32_t p = kv_len_[s]; p < max_blocks_ * kKvBlockSize; ++p) {
+        const int32_t block = tables_[s * max_blocks_ + p / kKvBlockSize];
+        for (int32_t head = 0; head < shape_.num_kv_heads; ++head) {
+          const int64_t row =
+              (int64_t{block} * shape_.num_kv_heads + head) * kKvBlockSize +
+              p % kKvBlockSize;
+          std::fill_n(cache.begin() + row * shape_.head_dim, shape_.head_dim,
+                      ToBFloat16(std::nanf("")));
+        }
+      }
+    }
+    return cache;
+  }
   std::vector<float> RandomAngles(float (*function)(float)) const {
     std::vector<float> values;
     for (int32_t p = 0; p < max_positions_; ++p) {
@@ -201,11 +218,10 @@ class AttentionTest : public testing::TestWithParam<Case> {
   Problem problem_{GetParam()};
   const std::vector<BFloat16> projection_ =
       problem_.RandomArray(problem_.num_tokens() * problem_.qkv_size());
-  const std::vector<BFloat16> cached_keys_ =
-      problem_.RandomArray(problem_.cache_size());
+  const std::vector<BFloat16> cached_keys_ = problem_.RandomCache();
   std::vector<BFloat16> rotated_;
   DeviceArray<BFloat16> keys_{cached_keys_};
-  DeviceArray<BFloat16> values_{problem_.RandomArray(problem_.cache_size())};
+  DeviceArray<BFloat16> values_{problem_.RandomCache()};
   DeviceArray<int32_t> query_start_{problem_.query_start_};
   DeviceArray<int32_t> kv_len_{problem_.kv_len_};
   DeviceArray<int32_t> tables_{problem_.tables_};
@@ -243,8 +259,8 @@ TEST_P(DecodeAttentionTest, RotatesAppendsAndAttends) {
   const size_t scratch =
       static_cast<size_t>(shape.num_kv_heads) * kKvBlockSize * shape.head_dim;
   const auto rest = [&](const std::vector<BFloat16>& cache) {
-    return ToFloats(
-        {cache.begin() + static_cast<int64_t>(scratch), cache.end()});
+    return std::vector<BFloat16>(cache.begin() + static_cast<int64_t>(scratch),
+                                 cache.end());
   };
   EXPECT_EQ(rest(fresh_keys.Read()), rest(expected_keys));
   EXPECT_EQ(rest(values_.Read()), rest(expected_values));
@@ -267,7 +283,18 @@ TEST_P(PrefillAttentionTest, EqualsThePlainKernel) {
   const std::vector<float> expected = Reference();
   const DeviceArray<BFloat16> qkv(rotated_);
   const DeviceArray<BFloat16> out(Zeros());
-  PrefillAttention(Args(qkv.get(), out.get()), problem_.max_queries(), nullptr);
+  Sm80PrefillAttention(Args(qkv.get(), out.get()), problem_.max_queries(),
+                       nullptr);
+  ExpectNear(ToFloats(out.Read()), expected);
+}
+
+TEST_P(PrefillAttentionTest, EqualsThePlainKernelOnHopper) {
+  if (!Sm90PrefillSupported()) GTEST_SKIP() << "not a Hopper";
+  const std::vector<float> expected = Reference();
+  const DeviceArray<BFloat16> qkv(rotated_);
+  const DeviceArray<BFloat16> out(Zeros());
+  Sm90PrefillAttention(Args(qkv.get(), out.get()), problem_.max_queries(),
+                       nullptr);
   ExpectNear(ToFloats(out.Read()), expected);
 }
 
@@ -279,6 +306,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{{4, 2, 64}, {{129, 129}, {5, 700}}},
                     Case{{28, 4, 128}, {{40, 41}}},
                     Case{{8, 2, 128, 100}, {{300, 300}, {7, 555}}},
+                    Case{{8, 2, 128}, {{5, 0}, {700, 1000}, {128, 128}}},
+                    Case{{8, 8, 64}, {{1, 128}, {1, 129}, {600, 640}}},
                     // Few rows and many keys: splits.
                     Case{{32, 8, 128}, {{64, 5000}}},
                     Case{{8, 2, 64, 3000}, {{20, 4000}, {3, 100}, {70, 70}}}));

@@ -1,0 +1,422 @@
+#include <cuda.h>
+
+#include <cstdint>
+
+#include "model/kernels/cuda/attention.h"
+#include "model/kernels/cuda/attention_args.cuh"
+#include "model/kernels/cuda/cluster.cuh"
+#include "model/kernels/cuda/launch.cuh"
+#include "model/kernels/cuda/mbarrier.cuh"
+#include "model/kernels/cuda/mma.cuh"
+#include "model/kernels/cuda/prefill_rows.cuh"
+#include "model/kernels/cuda/tensor_map.h"
+#include "model/kernels/cuda/wgmma.cuh"
+
+// Many queries per sequence on Hopper's tensor cores, after Shah et al.,
+// "FlashAttention-3" (2024). A thread block takes 128 rows and walks over tiles
+// of 128 keys. One warp brings the tiles in, a KV block at a time; two
+// warpgroups have 64 rows each. A warpgroup starts the scores of a tile and the
+// values of the one before, and works on the scores while the values are added.
+// The two take turns in starting, so that one's softmax is beside the other's
+// products.
+
+namespace drover::kernels::cuda {
+namespace {
+
+constexpr int kWarpgroups = 2;
+constexpr int kWarps = 4 * kWarpgroups;     // that have rows
+constexpr int kConsumers = 32 * kWarps;     // threads
+constexpr int kThreads = kConsumers + 128;  // with the loading warp's group
+constexpr int kRows = 64 * kWarpgroups;
+constexpr int kKeys = 128;
+constexpr int kStages = 2;
+constexpr int32_t kMinSplitTiles = 2;
+constexpr int kHalf = 64;  // of a head's dimensions: a row of 128 bytes
+constexpr uint32_t kHalfBytes = kKeys * kHalf * 2;
+static_assert(kRows == kKeys, "queries are laid out like keys");
+
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+
+template <int kHeadDim>
+struct alignas(1024) QueryOrKvTile {
+  unsigned char bytes[kKeys * kHeadDim * 2];  // half by half
+
+  // The sixteen bytes of 8 dimensions.
+  __device__ uint4* At(int row, int chunk) {
+    const uint32_t offset =
+        chunk / 8 * kHalfBytes + row * 128 + ((chunk % 8) ^ (row % 8)) * 16;
+    return reinterpret_cast<uint4*>(bytes + offset);
+  }
+};
+
+template <int kHeadDim>
+struct Shared {
+  union {
+    struct {
+      QueryOrKvTile<kHeadDim> queries;
+      QueryOrKvTile<kHeadDim> keys[kStages];
+      QueryOrKvTile<kHeadDim> values[kStages];
+    };
+    float partials[kRows][kPartialSize<kHeadDim>];
+  };
+  uint64_t keys_full[kStages];
+  uint64_t keys_empty[kStages];
+  uint64_t values_full[kStages];
+  uint64_t values_empty[kStages];
+};
+
+// Until `num_threads` are here or have passed NamedArrive; whole warps.
+__device__ __forceinline__ void NamedSync(int barrier, int num_threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(num_threads) : "memory");
+}
+__device__ __forceinline__ void NamedArrive(int barrier, int num_threads) {
+  asm volatile("bar.arrive %0, %1;" ::"r"(barrier), "r"(num_threads)
+               : "memory");
+}
+// The first is __syncthreads()'s.
+constexpr int kTurnBarrier = 1;  // one for each warpgroup
+constexpr int kRowsBarrier = 3;  // likewise
+constexpr int kConsumersBarrier = 5;
+
+// Lets this warpgroup start products before the other does.
+class Turns {
+ public:
+  explicit __device__ Turns(int warpgroup) : warpgroup_(warpgroup) {
+    if (warpgroup_ == 1) Pass();
+  }
+  __device__ void Await() const {
+    NamedSync(kTurnBarrier + warpgroup_, kConsumers);
+  }
+  __device__ void Pass() const {
+    NamedArrive(kTurnBarrier + 1 - warpgroup_, kConsumers);
+  }
+
+ private:
+  const int warpgroup_;
+};
+
+// The loading warp. Keys past the split's end are whatever memory holds.
+template <typename T, int kHeadDim>
+__device__ void LoadTiles(const CUtensorMap& key_map,
+                          const CUtensorMap& value_map,
+                          const PagedAttentionArgs<T>& args,
+                          const RowBlock& rows, const KeySplit& split,
+                          Shared<kHeadDim>& shared) {
+  constexpr int kHalves = kHeadDim / kHalf;
+  constexpr int kCopies = kKeys / kKvBlockSize * kHalves;  // lanes that copy
+  const CacheReader<T> cache(args, rows.sequence, rows.kv_head);
+  const int lane = threadIdx.x % 32;
+  const int block = lane / kHalves;  // of the tile's
+  const int half = lane % kHalves;
+  const int32_t last_block = (split.end - 1) / kKvBlockSize;
+  const auto copy = [&](const CUtensorMap& map, int32_t row, Barrier full,
+                        QueryOrKvTile<kHeadDim>& tile) {
+    if (lane == 0) full.ArriveExpecting(sizeof(tile.bytes));
+    __syncwarp();
+    if (lane >= kCopies) return;
+    StartBoxCopy(SharedAddress(tile.bytes) + half * kHalfBytes +
+                     block * kKvBlockSize * 128,
+                 map, full, row, half);
+  };
+  int stage = 0;
+  uint32_t phase = 0;
+  for (int32_t begin = split.begin; begin < split.end; begin += kKeys) {
+    const int32_t row =
+        (cache.BlockAt(min(begin / kKvBlockSize + block, last_block)) *
+             args.num_kv_heads +
+         rows.kv_head) *
+        kKvBlockSize;
+    Barrier(&shared.keys_empty[stage]).Wait(phase ^ 1);
+    copy(key_map, row, Barrier(&shared.keys_full[stage]), shared.keys[stage]);
+    Barrier(&shared.values_empty[stage]).Wait(phase ^ 1);
+    copy(value_map, row, Barrier(&shared.values_full[stage]),
+         shared.values[stage]);
+    if (++stage == kStages) {
+      stage = 0;
+      phase ^= 1;
+    }
+  }
+}
+
+// This warpgroup's 64 rows.
+template <typename T, int kHeadDim>
+__device__ void LoadQueries(const PagedAttentionArgs<T>& args,
+                            const RowBlock& rows, int warpgroup,
+                            QueryOrKvTile<kHeadDim>& tile) {
+  constexpr int kChunks = kHeadDim / 8;
+#pragma unroll
+  for (int i = 0; i < 64 * kChunks / 128; ++i) {
+    const int index = 128 * i + threadIdx.x % 128;
+    const int row = 64 * warpgroup + index / kChunks;
+    const int chunk = index % kChunks;
+    uint4 value = {};
+    if (rows.IsRow(row)) {
+      value = *reinterpret_cast<const uint4*>(
+          args.q + rows.Offset(row, args.q_stride, kHeadDim) + chunk * 8);
+    }
+    *tile.At(row, chunk) = value;
+  }
+  PublishShared();
+  NamedSync(kRowsBarrier + warpgroup, 128);
+}
+
+// Zeros for the values past num_keys, since whatever memory holds there must
+// not reach a product. All consumers.
+template <int kHeadDim>
+__device__ void ClearValues(int32_t num_keys, QueryOrKvTile<kHeadDim>& tile) {
+  constexpr int kChunks = kHeadDim / 8;
+  for (int i = num_keys * kChunks + threadIdx.x; i < kKeys * kChunks;
+       i += kConsumers) {
+    *tile.At(i / kChunks, i % kChunks) = uint4{};
+  }
+  PublishShared();
+  NamedSync(kConsumersBarrier, kConsumers);
+}
+
+// A warpgroup's walk over the tiles of a split.
+template <typename T, int kHeadDim>
+class TileWalk {
+ public:
+  __device__ TileWalk(Shared<kHeadDim>& shared, int warpgroup)
+      : shared_(shared),
+        queries_(SwizzledFactor(SharedAddress(shared.queries.bytes) +
+                                warpgroup * 64 * 128)),
+        turns_(warpgroup) {}
+
+  __device__ void Run(const KeySplit& split, const Visibility& visibility,
+                      float scale, RowState<kHeadDim>& state) {
+    float scores[kKeys / 8][4];
+    float rescale[2];
+    uint32_t weights[kKeys / 16][4];
+    turns_.Await();
+    StartScores(0, scores);
+    turns_.Pass();
+    AwaitScores<0>(0, scores);
+    Mask<kKeys>(visibility, split.begin, scores);
+    Weigh<kKeys>(scores, scale, state.softmax, rescale);
+    Pack(scores, weights);
+    const int32_t num_tiles = (split.end - split.begin + kKeys - 1) / kKeys;
+    for (int32_t tile = 1; tile < num_tiles; ++tile) {
+      turns_.Await();
+      StartScores(tile, scores);
+      StartValues(tile - 1, weights, state);
+      turns_.Pass();
+      AwaitScores<1>(tile, scores);
+      Mask<kKeys>(visibility, split.begin + tile * kKeys, scores);
+      Weigh<kKeys>(scores, scale, state.softmax, rescale);
+      AwaitValues(tile - 1, state);
+      Rescale(state.acc, rescale);
+      Pack(scores, weights);
+    }
+    const int32_t last = num_tiles - 1;
+    Barrier(&shared_.values_full[Stage(last)]).Wait(Phase(last));
+    const int32_t num_keys = split.end - split.begin - last * kKeys;
+    if (num_keys < kKeys) ClearValues(num_keys, shared_.values[Stage(last)]);
+    StartValues(last, weights, state);
+    AwaitValues(last, state);
+  }
+
+ private:
+  static __device__ int Stage(int32_t tile) { return tile % kStages; }
+  static __device__ uint32_t Phase(int32_t tile) { return tile / kStages % 2; }
+
+  __device__ void StartScores(int32_t tile, float (&scores)[kKeys / 8][4]) {
+    Barrier(&shared_.keys_full[Stage(tile)]).Wait(Phase(tile));
+    const uint64_t keys =
+        SwizzledFactor(SharedAddress(shared_.keys[Stage(tile)].bytes));
+    HoldSums(scores);
+    BeginProducts();
+#pragma unroll
+    for (int k = 0; k < kHeadDim / 16; ++k) {
+      const uint64_t offset = k / 4 * (kHalfBytes >> 4) + k % 4 * 2;
+      Multiply(T{}, queries_ + offset, keys + offset, k > 0, scores);
+    }
+    EndProducts();
+  }
+
+  template <int kPending>
+  __device__ void AwaitScores(int32_t tile, float (&scores)[kKeys / 8][4]) {
+    AwaitProducts<kPending>();
+    HoldSums(scores);
+    Release(&shared_.keys_empty[Stage(tile)]);
+  }
+
+  __device__ void StartValues(int32_t tile,
+                              const uint32_t (&weights)[kKeys / 16][4],
+                              RowState<kHeadDim>& state) {
+    Barrier(&shared_.values_full[Stage(tile)]).Wait(Phase(tile));
+    const uint64_t values = SwizzledColumns(
+        SharedAddress(shared_.values[Stage(tile)].bytes), kHalfBytes);
+    HoldSums(state.acc);
+    BeginProducts();
+#pragma unroll
+    for (int k = 0; k < kKeys / 16; ++k) {
+      AddProduct(T{}, weights[k], values + k * (16 * 128 >> 4), state.acc);
+    }
+    EndProducts();
+  }
+
+  __device__ void AwaitValues(int32_t tile, RowState<kHeadDim>& state) {
+    AwaitProducts<0>();
+    HoldSums(state.acc);
+    Release(&shared_.values_empty[Stage(tile)]);
+  }
+
+  static __device__ void Release(uint64_t* empty) {
+    if (threadIdx.x % 32 == 0) Barrier(empty).Arrive();
+  }
+
+  static __device__ void Pack(const float (&scores)[kKeys / 8][4],
+                              uint32_t (&weights)[kKeys / 16][4]) {
+#pragma unroll
+    for (int k = 0; k < kKeys / 16; ++k) {
+      PackWeights<T>(scores, k, weights[k]);
+    }
+  }
+
+  Shared<kHeadDim>& shared_;
+  const uint64_t queries_;
+  const Turns turns_;
+};
+
+template <typename T, int kHeadDim>
+__device__ void Consume(const PagedAttentionArgs<T>& args, const RowBlock& rows,
+                        const KeySplit& split, Shared<kHeadDim>& shared) {
+  const int warpgroup = __shfl_sync(kAllLanes, threadIdx.x / 128, 0);
+  const int warp_row = threadIdx.x / 32 * 16;
+  RowState<kHeadDim> state;
+  if (split.begin < split.end) {
+    LoadQueries(args, rows, warpgroup, shared.queries);
+    TileWalk<T, kHeadDim> walk(shared, warpgroup);
+    walk.Run(split, FindVisibility(rows, warp_row, args.window),
+             args.scale * kLog2E, state);
+  }
+  if (split.count == 1) {
+    if (split.index == 0) StoreRows(args, rows, warp_row, state);
+    return;
+  }
+  NamedSync(kConsumersBarrier, kConsumers);  // all have read their tiles
+  StorePartials(state, 16, shared.partials + warp_row);
+  AwaitCluster();  // all have stored
+  if (split.index < split.count) {
+    StoreJoined<kHeadDim>(args, rows, split, kRows, kWarps, shared.partials);
+  }
+  __syncwarp();
+  AwaitCluster();  // all have read
+}
+
+template <int kHeadDim>
+__device__ void InitBarriers(Shared<kHeadDim>& shared) {
+  for (int stage = 0; stage < kStages; ++stage) {
+    Barrier(&shared.keys_full[stage]).Init(1);
+    Barrier(&shared.keys_empty[stage]).Init(kWarps);
+    Barrier(&shared.values_full[stage]).Init(1);
+    Barrier(&shared.values_empty[stage]).Init(kWarps);
+  }
+  PublishBarriers();
+}
+
+#endif  // __CUDA_ARCH_FEAT_SM90_ALL
+
+// What an aligned Shared needs.
+template <int kHeadDim>
+constexpr size_t kSharedBytes = 5 * kKeys* kHeadDim * 2 + 2048;
+
+template <typename T, int kHeadDim>
+__global__ void __launch_bounds__(kThreads, 1)
+    Sm90PrefillKernel(const __grid_constant__ CUtensorMap key_map,
+                      const __grid_constant__ CUtensorMap value_map,
+                      const PagedAttentionArgs<T> args, int32_t num_splits) {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  extern __shared__ unsigned char memory[];
+  auto& shared = *reinterpret_cast<Shared<kHeadDim>*>(
+      memory + (1024 - SharedAddress(memory) % 1024) % 1024);
+  static_assert(sizeof(shared) + 1024 <= kSharedBytes<kHeadDim>);
+  if (threadIdx.x == 0) InitBarriers(shared);
+  __syncthreads();
+  LetNextKernelStart();
+  WaitForInputs();
+  const RowBlock rows = FindRows<kRows>(args, num_splits);
+  if (rows.first_row >= rows.num_rows) return;
+  const KeySplit split =
+      FindKeySplit<kRows, kKeys>(args, rows, num_splits, kMinSplitTiles);
+  if (threadIdx.x >= kConsumers) {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
+    if (threadIdx.x < kConsumers + 32) {
+      LoadTiles<T>(key_map, value_map, args, rows, split, shared);
+    }
+    return;
+  }
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
+  Consume(args, rows, split, shared);
+#else
+  __trap();  // built for a Hopper without its own instructions
+#endif
+}
+
+// Of all blocks: their number is not known here, nor needed.
+template <typename T>
+CUtensorMap CacheMap(const PagedAttentionArgs<T>& args, const T* cache) {
+  constexpr uint64_t kManyRows = uint64_t{1} << 31;
+  const auto head_dim = static_cast<uint64_t>(args.head_dim);
+  return EncodeTensorMap<3>(cache, {kHalf, kManyRows, head_dim / kHalf},
+                            {head_dim * 2, kHalf * 2},
+                            {kHalf, kKvBlockSize, 1});
+}
+
+template <typename T, int kHeadDim>
+void LaunchPrefill(const PagedAttentionArgs<T>& args, int32_t max_queries,
+                   CudaStream stream) {
+  static const bool allowed = [] {
+    AllowSharedMemory(Sm90PrefillKernel<T, kHeadDim>, kSharedBytes<kHeadDim>);
+    return true;
+  }();
+  static_cast<void>(allowed);
+  const int32_t rows = max_queries * (args.num_heads / args.num_kv_heads);
+  const int32_t row_blocks = (rows + kRows - 1) / kRows;
+  const int32_t num_splits =
+      ChooseKeySplits(args, row_blocks, CurrentDevice().num_multiprocessors);
+  Launch(Sm90PrefillKernel<T, kHeadDim>,
+         {.grid = RowGrid(args, row_blocks, num_splits),
+          .block = kThreads,
+          .shared_bytes = kSharedBytes<kHeadDim>,
+          .cluster = static_cast<uint32_t>(num_splits)},
+         stream, CacheMap(args, args.k_cache), CacheMap(args, args.v_cache),
+         args, num_splits);
+}
+
+}  // namespace
+
+bool Sm90PrefillSupported() { return TensorMapsSupported(); }
+
+template <typename T>
+void Sm90PrefillAttention(const PagedAttentionArgs<T>& args,
+                          int32_t max_queries, CudaStream stream) {
+  if constexpr (sizeof(T) == 2) {
+    if (args.head_dim == 64) {
+      return LaunchPrefill<T, 64>(args, max_queries, stream);
+    }
+    LaunchPrefill<T, 128>(args, max_queries, stream);
+  }
+}
+
+template <typename T>
+void PrefillAttention(const PagedAttentionArgs<T>& args, int32_t max_queries,
+                      CudaStream stream) {
+  if (Sm90PrefillSupported()) {
+    return Sm90PrefillAttention(args, max_queries, stream);
+  }
+  Sm80PrefillAttention(args, max_queries, stream);
+}
+
+#define DROVER_INSTANTIATE(T)                                               \
+  template void Sm90PrefillAttention(const PagedAttentionArgs<T>&, int32_t, \
+                                     CudaStream);                           \
+  template void PrefillAttention(const PagedAttentionArgs<T>&, int32_t,     \
+                                 CudaStream);
+DROVER_INSTANTIATE(float)
+DROVER_INSTANTIATE(Float16)
+DROVER_INSTANTIATE(BFloat16)
+#undef DROVER_INSTANTIATE
+
+}  // namespace drover::kernels::cuda
