@@ -46,24 +46,51 @@ struct LaunchShape {
   uint32_t cluster = 1;  // thread blocks along x; no effect before Hopper
 };
 
+// A launch as CUDA is told of it.
+class LaunchConfig {
+ public:
+  LaunchConfig(const LaunchShape& shape, CudaStream stream) {
+    attributes_[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes_[0].val.programmaticStreamSerializationAllowed = 1;
+    attributes_[1].id = cudaLaunchAttributeClusterDimension;
+    attributes_[1].val.clusterDim = {.x = shape.cluster, .y = 1, .z = 1};
+    config_.gridDim = shape.grid;
+    config_.blockDim = dim3(shape.block);
+    config_.dynamicSmemBytes = shape.shared_bytes;
+    config_.stream = stream;
+    config_.attrs = attributes_;
+    config_.numAttrs = CurrentDevice().major < 9 ? 0
+                       : shape.cluster > 1       ? 2
+                                                 : 1;
+  }
+  LaunchConfig(const LaunchConfig&) = delete;
+  LaunchConfig& operator=(const LaunchConfig&) = delete;
+
+  const cudaLaunchConfig_t* get() const { return &config_; }
+
+ private:
+  cudaLaunchAttribute attributes_[2] = {};
+  cudaLaunchConfig_t config_ = {};
+};
+
 // Errors stay with CUDA, for LaunchStatus(). An empty grid is no launch.
 template <typename... Parameters, typename... Arguments>
 void Launch(void (*kernel)(Parameters...), const LaunchShape& shape,
             CudaStream stream, const Arguments&... arguments) {
   if (shape.grid.x == 0 || shape.grid.y == 0 || shape.grid.z == 0) return;
-  cudaLaunchAttribute attributes[2] = {};
-  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attributes[0].val.programmaticStreamSerializationAllowed = 1;
-  attributes[1].id = cudaLaunchAttributeClusterDimension;
-  attributes[1].val.clusterDim = {.x = shape.cluster, .y = 1, .z = 1};
-  cudaLaunchConfig_t config = {};
-  config.gridDim = shape.grid;
-  config.blockDim = dim3(shape.block);
-  config.dynamicSmemBytes = shape.shared_bytes;
-  config.stream = stream;
-  config.attrs = attributes;
-  config.numAttrs = CurrentDevice().major < 9 ? 0 : shape.cluster > 1 ? 2 : 1;
-  cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
+  const LaunchConfig config(shape, stream);
+  cudaLaunchKernelEx(config.get(), kernel,
+                     static_cast<Parameters>(arguments)...);
+}
+
+// The clusters of such a launch that run at once; its grid does not matter.
+template <typename... Parameters>
+int32_t MaxActiveClusters(void (*kernel)(Parameters...), LaunchShape shape) {
+  shape.grid = dim3(shape.cluster);
+  const LaunchConfig config(shape, /*stream=*/nullptr);
+  int clusters = 0;
+  cudaOccupancyMaxActiveClusters(&clusters, kernel, config.get());
+  return clusters;
 }
 
 // Lets `kernel` have `bytes` of dynamic shared memory. Outside of capture it

@@ -183,16 +183,14 @@ template <typename T, int kHeadDim>
 void LaunchPrefill(const PagedAttentionArgs<T>& args, int32_t max_queries,
                    CudaStream stream) {
   constexpr size_t kBytes = sizeof(PrefillShared<T, kHeadDim>);
-  static const bool allowed = [] {
+  static const ClusterRoom room = [] {
     AllowSharedMemory(PrefillKernel<T, kHeadDim>, kBytes);
-    return true;
+    return FindClusterRoom(PrefillKernel<T, kHeadDim>,
+                           {.block = kThreads, .shared_bytes = kBytes});
   }();
-  static_cast<void>(allowed);
   const int32_t rows = max_queries * (args.num_heads / args.num_kv_heads);
   const int32_t row_blocks = (rows + kRows - 1) / kRows;
-  const int32_t num_splits = ChooseKeySplits(
-      args, row_blocks,
-      kBlocksPerMultiprocessor * CurrentDevice().num_multiprocessors);
+  const int32_t num_splits = ChooseKeySplits(args, row_blocks, room);
   Launch(PrefillKernel<T, kHeadDim>,
          {.grid = RowGrid(args, row_blocks, num_splits),
           .block = kThreads,

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
+#include <limits>
 
 #include "model/kernels/cuda/attention_args.cuh"
 #include "model/kernels/cuda/cluster.cuh"
@@ -76,15 +78,45 @@ dim3 RowGrid(const PagedAttentionArgs<T>& args, int32_t row_blocks,
       static_cast<uint32_t>(args.num_seqs));
 }
 
-// So many splits that `room` thread blocks have work.
+// The clusters of 1, 2, ... thread blocks that run at once: fewer blocks than
+// the multiprocessors have room for, where these do not come in such numbers.
+using ClusterRoom = std::array<int32_t, kMaxKeySplits>;
+
+// Of a kernel launched with `shape`, but for grid and cluster.
+template <typename... Parameters>
+ClusterRoom FindClusterRoom(void (*kernel)(Parameters...), LaunchShape shape) {
+  ClusterRoom room = {};
+  room[0] = std::numeric_limits<int32_t>::max();
+  if (CurrentDevice().major < 9) return room;
+  for (uint32_t size = 1; size <= room.size(); ++size) {
+    shape.cluster = size;
+    room[size - 1] = MaxActiveClusters(kernel, shape);
+  }
+  return room;
+}
+
+// Among how many members of a cluster to divide the keys of `row_blocks` for
+// each sequence and head, for it to take the least time.
 template <typename T>
 int32_t ChooseKeySplits(const PagedAttentionArgs<T>& args, int32_t row_blocks,
-                        int32_t room) {
+                        const ClusterRoom& room) {
+  constexpr double kJoinCost = 0.03;  // of a block's walk over all keys
   const int32_t blocks =
       std::max(1, row_blocks * args.num_kv_heads * args.num_seqs);
-  return CurrentDevice().major < 9
-             ? 1
-             : std::clamp(room / blocks, 1, kMaxKeySplits);
+  int32_t best = 1;
+  double best_time = std::numeric_limits<double>::infinity();
+  for (int32_t splits = 1; splits <= kMaxKeySplits; ++splits) {
+    const int32_t at_once = room[static_cast<size_t>(splits - 1)];
+    if (at_once < 1) continue;
+    const int32_t rounds = (blocks - 1) / at_once + 1;
+    const double time =
+        (splits > 1 ? kJoinCost : 0.0) + static_cast<double>(rounds) / splits;
+    if (time < best_time) {
+      best = splits;
+      best_time = time;
+    }
+  }
+  return best;
 }
 
 // The keys of one member of the cluster.

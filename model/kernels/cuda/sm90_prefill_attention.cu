@@ -367,15 +367,15 @@ CUtensorMap CacheMap(const PagedAttentionArgs<T>& args, const T* cache) {
 template <typename T, int kHeadDim>
 void LaunchPrefill(const PagedAttentionArgs<T>& args, int32_t max_queries,
                    CudaStream stream) {
-  static const bool allowed = [] {
+  static const ClusterRoom room = [] {
     AllowSharedMemory(Sm90PrefillKernel<T, kHeadDim>, kSharedBytes<kHeadDim>);
-    return true;
+    return FindClusterRoom(
+        Sm90PrefillKernel<T, kHeadDim>,
+        {.block = kThreads, .shared_bytes = kSharedBytes<kHeadDim>});
   }();
-  static_cast<void>(allowed);
   const int32_t rows = max_queries * (args.num_heads / args.num_kv_heads);
   const int32_t row_blocks = (rows + kRows - 1) / kRows;
-  const int32_t num_splits =
-      ChooseKeySplits(args, row_blocks, CurrentDevice().num_multiprocessors);
+  const int32_t num_splits = ChooseKeySplits(args, row_blocks, room);
   Launch(Sm90PrefillKernel<T, kHeadDim>,
          {.grid = RowGrid(args, row_blocks, num_splits),
           .block = kThreads,
