@@ -49,8 +49,12 @@ serve_options() {
   esac
   case "$1" in
     *-latency) echo --max-batch-size=8 ;;
-    *-3000x128) echo --max-batch-size=1024 ;;
+    *-3000x128) echo --max-batch-size=1536 ;;
     *) echo --max-batch-size=512 ;;
+  esac
+  case "$1" in
+    *x128) echo --max-step-tokens=4096 ;;
+    *) echo --max-step-tokens=2048 ;;
   esac
 }
 
@@ -86,8 +90,7 @@ run_load() {
   mapfile -t serve < <(serve_options "$1")
   mapfile -t bench < <(bench_options "$1")
   start_case --load-format=dummy "${serve[@]}" --max-sequence-length=4096 \
-    --max-new-tokens=2048 --max-step-tokens=2048 \
-    --max-concurrent-requests=4096
+    --max-new-tokens=2048 --max-concurrent-requests=4096
   stage "$1: drover bench ${bench[*]}" \
     "$GPU_DIR/bin/drover" bench "${bench[@]}" \
     --address="127.0.0.1:$grpc_port" --json="$BENCH_DIR/$1.json"
