@@ -17,8 +17,10 @@
 #include "model/cuda/fill_kernels.h"
 #include "model/cuda/matmul.h"
 #include "model/cuda/memory.h"
+#include "model/cuda/weight_upload.h"
 #include "model/kernels/cuda/skinny_gemm.h"
 #include "model/model_config.h"
+#include "sharding/ranks/partition.h"
 
 namespace drover::cuda {
 namespace {
@@ -162,14 +164,13 @@ int Main(int argc, char** argv) {
   absl::StatusOr<ModelConfig> config = NamedModelConfig(argv[1]);
   Require(config.status());
   const double terabytes_per_second = std::atof(argv[2]);
+  const absl::StatusOr<RankPartition> whole =
+      PartitionModel(*config, /*rank=*/0, /*world_size=*/1);
+  Require(whole.status());
   absl::StatusOr<DeviceWeights> weights =
-      AllocateWeights(*config, DType::kBFloat16);
+      AllocateWeights(*config, *whole, DType::kBFloat16);
   Require(weights.status());
-  uint32_t seed = 0;
-  for (const WeightTarget& target : weights->targets) {
-    FillDummyMatrix(target.data, target.num_elements, DType::kBFloat16, ++seed,
-                    nullptr);
-  }
+  Require(GenerateWeights(*weights));
   const auto allocate = [](int64_t elements, int64_t size) {
     absl::StatusOr<DeviceMemory> memory =
         AllocateDevice(elements * size, "the bench");
@@ -183,8 +184,11 @@ int Main(int argc, char** argv) {
           allocate(kMaxRows * std::max<int64_t>(config->vocab_size,
                                                 2 * config->intermediate_size),
                    4)};
-  FillDummyMatrix(buffers.x.get(), kMaxRows * config->intermediate_size,
-                  DType::kBFloat16, 7, nullptr);
+  FillDummyMatrix({.data = buffers.x.get(),
+                   .num_rows = 1,
+                   .num_columns = kMaxRows * config->intermediate_size,
+                   .seed = 7},
+                  DType::kBFloat16, nullptr);
   std::vector<int64_t> rows;
   for (int i = 3; i < argc; ++i) rows.push_back(std::atoi(argv[i]));
   std::vector<int64_t> tuned = rows;

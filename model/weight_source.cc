@@ -21,27 +21,6 @@
 namespace drover {
 namespace {
 
-// A part of a tensor as rows of a matrix of `row_size` columns.
-struct Rows {
-  explicit Rows(const TensorSlice& part)
-      : is_vector(part.slices.size() == 1),
-        rows(is_vector ? Slice{.begin = 0, .size = 1} : part.slices[0]),
-        columns(is_vector ? part.slices[0] : part.slices[1]),
-        row_size(part.tensor.shape.back()) {}
-
-  // Whether nothing lies between one row and the next.
-  bool IsDense() const { return rows.size == 1 || columns.size == row_size; }
-  // Of an element of the part, in the whole tensor.
-  int64_t Offset(int64_t row, int64_t column) const {
-    return (rows.begin + row) * row_size + columns.begin + column;
-  }
-
-  bool is_vector;
-  Slice rows;
-  Slice columns;
-  int64_t row_size;
-};
-
 class FileWeightSource : public WeightSource {
  public:
   explicit FileWeightSource(WeightFiles files) : files_(std::move(files)) {
@@ -52,7 +31,7 @@ class FileWeightSource : public WeightSource {
     const TensorView* view = files_.Find(part.tensor.name);
     DROVER_CHECK(view != nullptr && view->shape == part.tensor.shape,
                  "a tensor that was not checked for");
-    const Rows rows(part);
+    const MatrixSlice rows(part);
     DROVER_CHECK(out.numel() == rows.rows.size * rows.columns.size);
     if (ToScalarType(view->dtype) == out.scalar_type()) {
       CopyRows(*view, rows, static_cast<std::byte*>(out.data_ptr()));
@@ -62,7 +41,7 @@ class FileWeightSource : public WeightSource {
   }
 
  private:
-  static void CopyRows(const TensorView& view, const Rows& rows,
+  static void CopyRows(const TensorView& view, const MatrixSlice& rows,
                        std::byte* to) {
     const int64_t element = DTypeBytes(view.dtype);
     const std::byte* from = view.bytes.data() + rows.Offset(0, 0) * element;
@@ -88,7 +67,7 @@ class FileWeightSource : public WeightSource {
 
   // A tensor over the part's bytes in the file, or over a copy of them where
   // the file has not aligned them.
-  at::Tensor Wrap(const TensorView& view, const Rows& rows) {
+  at::Tensor Wrap(const TensorView& view, const MatrixSlice& rows) {
     const int64_t element = DTypeBytes(view.dtype);
     const std::byte* data = view.bytes.data() + rows.Offset(0, 0) * element;
     int64_t row_stride = rows.row_size;
@@ -123,7 +102,7 @@ class RandomWeightSource : public WeightSource {
   // have parts of the same model.
   void Read(const TensorSlice& part, const at::Tensor& out) override {
     const std::string& name = part.tensor.name;
-    const Rows rows(part);
+    const MatrixSlice rows(part);
     if (rows.is_vector) {
       out.fill_(name.ends_with(".bias") ? 0.0 : 1.0);
       return;

@@ -124,6 +124,8 @@ absl::Status CudaStepRunner::Open() {
         "max_sequence_length must be at most the model's ",
         config_.max_position_embeddings, ", got ", model.max_sequence_length));
   }
+  DROVER_ASSIGN_OR_RETURN(partition_, PartitionModel(config_, /*rank=*/0,
+                                                     /*world_size=*/1));
   DROVER_ASSIGN_OR_RETURN(device_, OpenDevice(options_.device));
   info_ = {.num_slots = model.num_slots,
            .max_step_tokens = model.max_step_tokens,
@@ -143,7 +145,7 @@ absl::Status CudaStepRunner::Open() {
 
 // Before minutes go by: weights that leave nothing for the rest.
 absl::Status CudaStepRunner::CheckWeightsFit() const {
-  const int64_t weight_bytes = WeightBytes(config_, dtype_);
+  const int64_t weight_bytes = WeightBytes(config_, partition_, dtype_);
   DROVER_ASSIGN_OR_RETURN(const int64_t usable_bytes, UsableBytes());
   if (weight_bytes < usable_bytes) return absl::OkStatus();
   DROVER_ASSIGN_OR_RETURN(const int64_t free_bytes, FreeDeviceBytes());
@@ -170,7 +172,7 @@ absl::StatusOr<DeviceWeights> CudaStepRunner::LoadWeights(
     DROVER_RETURN_IF_ERROR(CheckWeightsFit());
   }
   DROVER_ASSIGN_OR_RETURN(DeviceWeights weights,
-                          AllocateWeights(config_, dtype_));
+                          AllocateWeights(config_, partition_, dtype_));
   DROVER_RETURN_IF_ERROR(options_.model.dummy.has_value()
                              ? GenerateWeights(weights)
                              : UploadWeights(options_.model.model_dir, config_,

@@ -22,6 +22,7 @@
 #include "model/device_facts.h"
 #include "model/slot_table.h"
 #include "scheduler/executor.h"
+#include "sharding/ranks/partition.h"
 
 namespace drover::cuda {
 
@@ -112,6 +113,7 @@ class CudaStepRunner {
 
   const CudaExecutorOptions options_;
   ModelConfig config_;
+  RankPartition partition_;
   DType dtype_ = DType::kBFloat16;
   DeviceInfo device_;
   ExecutorInfo info_;

@@ -1,5 +1,8 @@
 #include "model/cuda/device_weights.h"
 
+#include <cstddef>
+#include <map>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -9,30 +12,37 @@
 namespace drover::cuda {
 namespace {
 
-// Lays a model's tensors out, in the order of its forward.
+// Lays a rank's parts of a model out, in the order of its forward.
 class Layout {
  public:
-  Layout(Arena arena, DType dtype) : arena_(arena), dtype_(dtype) {}
-
-  void* Tensor(const std::string& name, int64_t rows, int64_t columns,
-               bool is_matrix) {
-    void* data = arena_.TakeBytes(rows * columns * DTypeBytes(dtype_));
-    targets_.push_back({name, data, rows * columns, is_matrix});
-    return data;
+  Layout(const ModelConfig& config, const RankPartition& partition, Arena arena,
+         DType dtype)
+      : arena_(arena), dtype_(dtype) {
+    for (TensorSlice& slice : SliceTensors(config, partition)) {
+      std::string name = slice.tensor.name;
+      slices_.emplace(std::move(name), std::move(slice));
+    }
   }
 
-  struct Part {
-    const char* name;
-    int64_t rows;
-  };
-  DeviceLinear Linear(const std::string& prefix, absl::Span<const Part> parts,
-                      int64_t in_features, bool bias) {
-    int64_t rows = 0;
-    for (const Part& part : parts) rows += part.rows;
-    DeviceLinear linear = {.in_features = static_cast<int32_t>(in_features),
-                           .out_features = static_cast<int32_t>(rows)};
-    linear.weight = Parts(prefix, ".weight", parts, in_features, true);
-    if (bias) linear.bias = Parts(prefix, ".bias", parts, 1, false);
+  // A tensor; null if the rank has none of it, or the model has not.
+  void* Tensor(const std::string& name) { return Tensors({name}); }
+
+  // A projection whose rows come from several of the model's: names without
+  // ".weight" and ".bias".
+  DeviceLinear Linear(const std::string& prefix,
+                      absl::Span<const char* const> parts) {
+    std::vector<std::string> weights;
+    std::vector<std::string> biases;
+    DeviceLinear linear;
+    for (const char* part : parts) {
+      weights.push_back(absl::StrCat(prefix, part, ".weight"));
+      biases.push_back(absl::StrCat(prefix, part, ".bias"));
+      const MatrixSlice matrix(slices_.at(weights.back()));
+      linear.in_features = static_cast<int32_t>(matrix.columns.size);
+      linear.out_features += static_cast<int32_t>(matrix.rows.size);
+    }
+    linear.weight = Tensors(weights);
+    linear.bias = Tensors(biases);
     return linear;
   }
 
@@ -40,70 +50,62 @@ class Layout {
   std::vector<WeightTarget> TakeTargets() { return std::move(targets_); }
 
  private:
-  void* Parts(const std::string& prefix, const char* suffix,
-              absl::Span<const Part> parts, int64_t columns, bool is_matrix) {
+  // One below the other.
+  void* Tensors(absl::Span<const std::string> names) {
+    std::vector<WeightTarget> targets;
     int64_t size = 0;
-    for (const Part& part : parts) size += part.rows * columns;
-    void* data = arena_.TakeBytes(size * DTypeBytes(dtype_));
+    for (const std::string& name : names) {
+      const auto found = slices_.find(name);
+      if (found == slices_.end()) continue;
+      targets.push_back({.slice = found->second});
+      size += targets.back().num_elements();
+    }
+    if (size == 0) return nullptr;
+    void* const data = arena_.TakeBytes(size * DTypeBytes(dtype_));
     auto* next = static_cast<std::byte*>(data);
-    for (const Part& part : parts) {
-      const int64_t part_size = part.rows * columns;
-      targets_.push_back({absl::StrCat(prefix, part.name, suffix), next,
-                          part_size, is_matrix});
-      if (next != nullptr) next += part_size * DTypeBytes(dtype_);
+    for (WeightTarget& target : targets) {
+      target.data = next;
+      if (next != nullptr) next += target.num_elements() * DTypeBytes(dtype_);
+      targets_.push_back(std::move(target));
     }
     return data;
   }
 
   Arena arena_;
   const DType dtype_;
+  std::map<std::string, TensorSlice> slices_;  // by name
   std::vector<WeightTarget> targets_;
 };
 
-DeviceLayer LayOutLayer(const ModelConfig& config, const std::string& prefix,
-                        Layout& layout) {
-  const int64_t hidden = config.hidden_size;
-  const int64_t q_size = config.num_heads * config.head_dim;
-  const int64_t kv_size = config.num_kv_heads * config.head_dim;
-  const int64_t mlp_size = config.intermediate_size;
+DeviceLayer LayOutLayer(const std::string& prefix, Layout& layout) {
   // Braces keep the order of the fields, which is the files'.
   return DeviceLayer{
-      layout.Tensor(prefix + "input_layernorm.weight", 1, hidden, false),
-      layout.Linear(
-          prefix + "self_attn.",
-          {{"q_proj", q_size}, {"k_proj", kv_size}, {"v_proj", kv_size}},
-          hidden, config.qkv_bias),
-      layout.Linear(prefix + "self_attn.", {{"o_proj", hidden}}, q_size,
-                    config.o_bias),
-      layout.Tensor(prefix + "post_attention_layernorm.weight", 1, hidden,
-                    false),
-      layout.Linear(prefix + "mlp.",
-                    {{"gate_proj", mlp_size}, {"up_proj", mlp_size}}, hidden,
-                    config.mlp_bias),
-      layout.Linear(prefix + "mlp.", {{"down_proj", hidden}}, mlp_size,
-                    config.mlp_bias)};
+      layout.Tensor(prefix + "input_layernorm.weight"),
+      layout.Linear(prefix + "self_attn.", {"q_proj", "k_proj", "v_proj"}),
+      layout.Linear(prefix + "self_attn.", {"o_proj"}),
+      layout.Tensor(prefix + "post_attention_layernorm.weight"),
+      layout.Linear(prefix + "mlp.", {"gate_proj", "up_proj"}),
+      layout.Linear(prefix + "mlp.", {"down_proj"})};
 }
 
-DeviceWeights LayOut(const ModelConfig& config, DType dtype, Arena arena) {
-  Layout layout(arena, dtype);
+DeviceWeights LayOut(const ModelConfig& config, const RankPartition& partition,
+                     DType dtype, Arena arena) {
+  Layout layout(config, partition, arena, dtype);
   DeviceWeights weights;
   weights.dtype = dtype;
-  weights.embedding =
-      layout.Tensor("model.embed_tokens.weight", config.vocab_size,
-                    config.hidden_size, /*is_matrix=*/true);
+  weights.partition = partition;
+  weights.embedding = layout.Tensor("model.embed_tokens.weight");
   for (int64_t i = 0; i < config.num_layers; ++i) {
     weights.layers.push_back(
-        LayOutLayer(config, absl::StrCat("model.layers.", i, "."), layout));
+        LayOutLayer(absl::StrCat("model.layers.", i, "."), layout));
   }
-  weights.final_norm =
-      layout.Tensor("model.norm.weight", 1, config.hidden_size, false);
+  weights.final_norm = layout.Tensor("model.norm.weight");
   if (config.tie_word_embeddings) {
     weights.head = {.weight = weights.embedding,
                     .in_features = static_cast<int32_t>(config.hidden_size),
-                    .out_features = static_cast<int32_t>(config.vocab_size)};
+                    .out_features = static_cast<int32_t>(partition.vocab.size)};
   } else {
-    weights.head = layout.Linear("", {{"lm_head", config.vocab_size}},
-                                 config.hidden_size, /*bias=*/false);
+    weights.head = layout.Linear("", {"lm_head"});
   }
   weights.num_bytes = layout.used_bytes();
   weights.targets = layout.TakeTargets();
@@ -112,16 +114,18 @@ DeviceWeights LayOut(const ModelConfig& config, DType dtype, Arena arena) {
 
 }  // namespace
 
-int64_t WeightBytes(const ModelConfig& config, DType dtype) {
-  return LayOut(config, dtype, Arena()).num_bytes;
+int64_t WeightBytes(const ModelConfig& config, const RankPartition& partition,
+                    DType dtype) {
+  return LayOut(config, partition, dtype, Arena()).num_bytes;
 }
 
 absl::StatusOr<DeviceWeights> AllocateWeights(const ModelConfig& config,
+                                              const RankPartition& partition,
                                               DType dtype) {
   DROVER_ASSIGN_OR_RETURN(
       DeviceMemory memory,
-      AllocateDevice(WeightBytes(config, dtype), "the weights"));
-  DeviceWeights weights = LayOut(config, dtype, Arena(memory.get()));
+      AllocateDevice(WeightBytes(config, partition, dtype), "the weights"));
+  DeviceWeights weights = LayOut(config, partition, dtype, Arena(memory.get()));
   weights.memory = std::move(memory);
   return weights;
 }

@@ -1,12 +1,12 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "model/cuda/memory.h"
 #include "model/model_config.h"
+#include "sharding/ranks/partition.h"
 
 namespace drover::cuda {
 
@@ -27,18 +27,18 @@ struct DeviceLayer {
   DeviceLinear down;
 };
 
-// Where one of the model's tensors goes. Parts of a fused projection are rows
-// of it, one below the other.
+// Where a rank's part of one of the model's tensors goes, densely. Parts of a
+// fused projection are rows of it, one below the other.
 struct WeightTarget {
-  std::string name;
+  TensorSlice slice;
   void* data = nullptr;
-  int64_t num_elements = 0;
-  bool is_matrix = false;
+
+  int64_t num_elements() const { return slice.num_elements(); }
 };
 
-// All weights of a model in one piece of device memory. Pointers are into it.
+// A rank's weights in one piece of device memory. Pointers are into it.
 struct DeviceWeights {
-  void* embedding = nullptr;  // [vocab_size, hidden_size]
+  void* embedding = nullptr;  // [partition.vocab.size, hidden_size]
   std::vector<DeviceLayer> layers;
   void* final_norm = nullptr;
   DeviceLinear head;  // the embedding, if the two are tied
@@ -46,15 +46,19 @@ struct DeviceWeights {
   DeviceMemory memory;
   int64_t num_bytes = 0;
   DType dtype = DType::kBFloat16;
-  // Every tensor of ExpectedTensors(config), in the order of the forward.
+  RankPartition partition;
+  // Of ExpectedTensors(config) those that the rank has a part of, in the order
+  // of the forward.
   std::vector<WeightTarget> targets;
 };
 
 // Of the memory that AllocateWeights takes.
-int64_t WeightBytes(const ModelConfig& config, DType dtype);
+int64_t WeightBytes(const ModelConfig& config, const RankPartition& partition,
+                    DType dtype);
 
 // Allocates; the contents are undefined.
 absl::StatusOr<DeviceWeights> AllocateWeights(const ModelConfig& config,
+                                              const RankPartition& partition,
                                               DType dtype);
 
 }  // namespace drover::cuda

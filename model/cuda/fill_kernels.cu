@@ -17,11 +17,13 @@ __device__ void Store(float value, __nv_bfloat16& out) {
 }
 
 template <typename T>
-__global__ void DummyKernel(T* data, int64_t num_elements, uint32_t seed) {
+__global__ void DummyKernel(T* data, DummyMatrix matrix) {
   const int64_t stride = int64_t{gridDim.x} * blockDim.x;
+  const int64_t columns = matrix.num_columns;
   for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-       i < num_elements; i += stride) {
-    Store(DummyWeight(seed + static_cast<uint32_t>(i)), data[i]);
+       i < matrix.num_rows * columns; i += stride) {
+    const int64_t place = i / columns * matrix.row_step + i % columns;
+    Store(DummyWeight(matrix.seed + static_cast<uint32_t>(place)), data[i]);
   }
 }
 
@@ -49,11 +51,10 @@ void WithType(void* data, DType dtype, Function function) {
 
 }  // namespace
 
-void FillDummyMatrix(void* data, int64_t num_elements, DType dtype,
-                     uint32_t seed, kernels::CudaStream stream) {
-  WithType(data, dtype, [&](auto* typed) {
-    DummyKernel<<<kNumBlocks, kNumThreads, 0, stream>>>(typed, num_elements,
-                                                        seed);
+void FillDummyMatrix(const DummyMatrix& matrix, DType dtype,
+                     kernels::CudaStream stream) {
+  WithType(matrix.data, dtype, [&](auto* typed) {
+    DummyKernel<<<kNumBlocks, kNumThreads, 0, stream>>>(typed, matrix);
   });
 }
 

@@ -8,6 +8,7 @@
 #include <array>
 #include <atomic>
 #include <cstring>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -26,12 +27,17 @@ namespace {
 constexpr int64_t kChunkElements = int64_t{4} << 20;
 constexpr int kMaxThreads = 8;
 
-// A piece of a tensor on its way to the device.
+// Some rows of a part of a tensor, on their way to the device, where they are
+// dense.
 struct Chunk {
   const std::byte* from = nullptr;  // in the mapped file, not aligned
   DType from_dtype = DType::kFloat32;
   std::byte* to = nullptr;  // on the device
-  int64_t num_elements = 0;
+  int64_t num_rows = 1;
+  int64_t row_elements = 0;
+  int64_t row_step = 0;  // elements from one row to the next in the file
+
+  int64_t num_elements() const { return num_rows * row_elements; }
 };
 
 float LoadFloat(const std::byte* from, DType dtype) {
@@ -62,17 +68,55 @@ void StoreFloat(float value, std::byte* to, DType dtype) {
   }
 }
 
-void CopyOrConvert(const Chunk& chunk, std::byte* to, DType to_dtype) {
-  const int64_t from_size = DTypeBytes(chunk.from_dtype);
-  if (chunk.from_dtype == to_dtype) {
-    std::memcpy(to, chunk.from,
-                static_cast<size_t>(chunk.num_elements * from_size));
+void CopyOrConvertRow(const std::byte* from, DType from_dtype, int64_t size,
+                      std::byte* to, DType to_dtype) {
+  const int64_t from_size = DTypeBytes(from_dtype);
+  if (from_dtype == to_dtype) {
+    std::memcpy(to, from, static_cast<size_t>(size * from_size));
     return;
   }
   const int64_t to_size = DTypeBytes(to_dtype);
-  for (int64_t i = 0; i < chunk.num_elements; ++i) {
-    StoreFloat(LoadFloat(chunk.from + i * from_size, chunk.from_dtype),
-               to + i * to_size, to_dtype);
+  for (int64_t i = 0; i < size; ++i) {
+    StoreFloat(LoadFloat(from + i * from_size, from_dtype), to + i * to_size,
+               to_dtype);
+  }
+}
+
+void CopyOrConvert(const Chunk& chunk, std::byte* to, DType to_dtype) {
+  for (int64_t row = 0; row < chunk.num_rows; ++row) {
+    CopyOrConvertRow(
+        chunk.from + row * chunk.row_step * DTypeBytes(chunk.from_dtype),
+        chunk.from_dtype, chunk.row_elements,
+        to + row * chunk.row_elements * DTypeBytes(to_dtype), to_dtype);
+  }
+}
+
+// A dense part counts as one row, and a row may be cut.
+void SplitTensor(const TensorView& view, const WeightTarget& target,
+                 DType to_dtype, std::vector<Chunk>& chunks) {
+  const MatrixSlice matrix(target.slice);
+  const bool is_dense = matrix.IsDense();
+  const int64_t num_rows = is_dense ? 1 : matrix.rows.size;
+  const int64_t columns =
+      is_dense ? target.num_elements() : matrix.columns.size;
+  const int64_t chunk_columns = std::min(columns, kChunkElements);
+  const int64_t chunk_rows =
+      kChunkElements / std::max<int64_t>(1, chunk_columns);
+  const std::byte* const first =
+      view.bytes.data() + matrix.Offset(0, 0) * DTypeBytes(view.dtype);
+  for (int64_t row = 0; row < num_rows; row += chunk_rows) {
+    for (int64_t column = 0; column < columns; column += chunk_columns) {
+      const int64_t from = row * matrix.row_size + column;
+      const int64_t to = row * columns + column;
+      chunks.push_back(
+          {.from = first + from * DTypeBytes(view.dtype),
+           .from_dtype = view.dtype,
+           .to =
+               static_cast<std::byte*>(target.data) + to * DTypeBytes(to_dtype),
+           .num_rows = std::min(chunk_rows, num_rows - row),
+           .row_elements = std::min(chunk_columns, columns - column),
+           .row_step = matrix.row_size});
+    }
   }
 }
 
@@ -80,18 +124,9 @@ std::vector<Chunk> SplitTensors(const WeightFiles& files,
                                 const DeviceWeights& weights) {
   std::vector<Chunk> chunks;
   for (const WeightTarget& target : weights.targets) {
-    const TensorView* view = files.Find(target.name);
+    const TensorView* view = files.Find(target.slice.tensor.name);
     DROVER_CHECK(view != nullptr, "a tensor that was not checked for");
-    for (int64_t begin = 0; begin < target.num_elements;
-         begin += kChunkElements) {
-      chunks.push_back(
-          {.from = view->bytes.data() + begin * DTypeBytes(view->dtype),
-           .from_dtype = view->dtype,
-           .to = static_cast<std::byte*>(target.data) +
-                 begin * DTypeBytes(weights.dtype),
-           .num_elements =
-               std::min(kChunkElements, target.num_elements - begin)});
-    }
+    SplitTensor(*view, target, weights.dtype, chunks);
   }
   return chunks;
 }
@@ -130,7 +165,7 @@ class Uploader {
     auto* buffer = static_cast<std::byte*>(buffers_[turn_].get());
     CopyOrConvert(chunk, buffer, dtype_);
     const auto bytes =
-        static_cast<size_t>(chunk.num_elements * DTypeBytes(dtype_));
+        static_cast<size_t>(chunk.num_elements() * DTypeBytes(dtype_));
     DROVER_RETURN_IF_CUDA_ERROR(cudaMemcpyAsync(
         chunk.to, buffer, bytes, cudaMemcpyHostToDevice, stream_));
     DROVER_RETURN_IF_CUDA_ERROR(cudaEventRecord(events_[turn_], stream_));
@@ -202,13 +237,19 @@ absl::Status UploadWeights(const std::string& model_dir,
 
 absl::Status GenerateWeights(DeviceWeights& weights) {
   for (const WeightTarget& target : weights.targets) {
-    if (target.is_matrix) {
-      FillDummyMatrix(target.data, target.num_elements, weights.dtype,
-                      DummySeed(target.name), /*stream=*/nullptr);
+    const MatrixSlice part(target.slice);
+    const std::string& name = target.slice.tensor.name;
+    if (part.is_vector) {
+      FillConstant(target.data, target.num_elements(), weights.dtype,
+                   name.ends_with(".bias") ? 0.0f : 1.0f, /*stream=*/nullptr);
     } else {
-      FillConstant(target.data, target.num_elements, weights.dtype,
-                   target.name.ends_with(".bias") ? 0.0f : 1.0f,
-                   /*stream=*/nullptr);
+      FillDummyMatrix(
+          {.data = target.data,
+           .num_rows = part.rows.size,
+           .num_columns = part.columns.size,
+           .row_step = part.row_size,
+           .seed = DummySeed(name) + static_cast<uint32_t>(part.Offset(0, 0))},
+          weights.dtype, /*stream=*/nullptr);
     }
   }
   DROVER_RETURN_IF_CUDA_ERROR(cudaGetLastError());

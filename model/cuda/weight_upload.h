@@ -10,9 +10,10 @@
 namespace drover::cuda {
 
 // Fills `weights` from the safetensors of `model_dir`, checked against
-// `config`. Several threads copy out of the mapped files, each through two
-// page-locked buffers, so that reading, converting and transfer overlap.
-// `on_progress` is called on the calling thread. Returns when all is there.
+// `config`; reads nothing but the rank's parts. Several threads copy out of the
+// mapped files, each through two page-locked buffers, so that reading,
+// converting and transfer overlap. `on_progress` is called on the calling
+// thread. Returns when all is there.
 absl::Status UploadWeights(const std::string& model_dir,
                            const ModelConfig& config,
                            const LoadProgressCallback& on_progress,

@@ -161,6 +161,12 @@ int64_t TensorSlice::num_elements() const {
   return count;
 }
 
+MatrixSlice::MatrixSlice(const TensorSlice& part)
+    : is_vector(part.slices.size() == 1),
+      rows(is_vector ? Whole(1) : part.slices[0]),
+      columns(part.slices.back()),
+      row_size(part.tensor.shape.back()) {}
+
 std::vector<TensorSlice> SliceTensors(const ModelConfig& config,
                                       const RankPartition& partition) {
   const Slicer slicer(config, partition);

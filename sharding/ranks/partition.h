@@ -61,6 +61,23 @@ struct TensorSlice {
   bool operator==(const TensorSlice&) const = default;
 };
 
+// The same as rows of a matrix; a vector is one row.
+struct MatrixSlice {
+  explicit MatrixSlice(const TensorSlice& part);
+
+  // Whether nothing lies between one row and the next.
+  bool IsDense() const { return rows.size == 1 || columns.size == row_size; }
+  // Of an element of the part, in the whole tensor.
+  int64_t Offset(int64_t row, int64_t column) const {
+    return (rows.begin + row) * row_size + columns.begin + column;
+  }
+
+  bool is_vector;
+  Slice rows;
+  Slice columns;
+  int64_t row_size;  // of the whole tensor
+};
+
 // A rank's parts of ExpectedTensors(config), in that order. Biases of o_proj
 // and down_proj are the first rank's alone, as they are added once.
 std::vector<TensorSlice> SliceTensors(const ModelConfig& config,
