@@ -12,6 +12,8 @@ readonly BUILD_PACKAGES=(
   libcivetweb-dev
   libcli11-dev
   libgrpc++-dev
+  libicu-dev
+  libpcre2-dev
   libprotobuf-dev
   libspdlog-dev
   ninja-build

@@ -7,6 +7,7 @@
 #include "base/strings.h"
 #include "model/tokenizer/sentencepiece_tokenizer.h"
 #include "model/tokenizer/tokenizer.h"
+#include "model/tokenizer/tokenizer_json.h"
 #include "nlohmann/json.hpp"
 
 namespace drover {
@@ -21,20 +22,6 @@ constexpr int64_t kMaxConfigBytes = int64_t{16} << 20;
 bool Exists(const std::string& path) {
   std::error_code ignored;
   return std::filesystem::exists(path, ignored);
-}
-
-absl::Status NoTokenizerError(const std::string& model_dir) {
-  if (!Exists(model_dir)) {
-    return absl::NotFoundError(StrCat(model_dir, ": no such folder"));
-  }
-  const std::string json_path = model_dir + "/tokenizer.json";
-  if (Exists(json_path)) {
-    return absl::UnimplementedError(
-        StrCat(json_path,
-               ": cannot be used yet, expected a tokenizer.model "
-               "(sentencepiece) beside it"));
-  }
-  return absl::NotFoundError(StrCat(model_dir, ": no tokenizer.model"));
 }
 
 // One switch of tokenizer_config.json; absent or null: `fallback`.
@@ -70,23 +57,40 @@ absl::StatusOr<bool> WantsBos(const std::string& model_dir) {
   return ReadSwitch(config, path, "add_bos_token", true);
 }
 
+// An error gets the file's name in front.
+absl::StatusOr<std::unique_ptr<Tokenizer>> AtPath(
+    absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer,
+    const std::string& path) {
+  if (tokenizer.ok()) return tokenizer;
+  return absl::Status(
+      tokenizer.status().code(),
+      StrCat(path, ": ", std::string(tokenizer.status().message())));
+}
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> LoadSentencepiece(
+    const std::string& model_dir, const std::string& path) {
+  DROVER_ASSIGN_OR_RETURN(const std::string model,
+                          ReadFile(path, kMaxModelBytes));
+  DROVER_ASSIGN_OR_RETURN(const bool prepend_bos, WantsBos(model_dir));
+  return AtPath(SentencepieceTokenizer::Create(model, prepend_bos), path);
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(
     const std::string& model_dir) {
-  const std::string path = model_dir + "/tokenizer.model";
-  if (!Exists(path)) return NoTokenizerError(model_dir);
-  DROVER_ASSIGN_OR_RETURN(const std::string model,
-                          ReadFile(path, kMaxModelBytes));
-  DROVER_ASSIGN_OR_RETURN(const bool prepend_bos, WantsBos(model_dir));
-  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer =
-      SentencepieceTokenizer::Create(model, prepend_bos);
-  if (!tokenizer.ok()) {
-    return absl::Status(
-        tokenizer.status().code(),
-        StrCat(path, ": ", std::string(tokenizer.status().message())));
+  const std::string model_path = model_dir + "/tokenizer.model";
+  if (Exists(model_path)) return LoadSentencepiece(model_dir, model_path);
+  const std::string json_path = model_dir + "/tokenizer.json";
+  if (Exists(json_path)) {
+    DROVER_ASSIGN_OR_RETURN(const std::string text,
+                            ReadFile(json_path, kMaxModelBytes));
+    return AtPath(ParseTokenizerJson(text), json_path);
   }
-  return tokenizer;
+  return absl::NotFoundError(
+      Exists(model_dir)
+          ? StrCat(model_dir, ": no tokenizer.model and no tokenizer.json")
+          : StrCat(model_dir, ": no such folder"));
 }
 
 }  // namespace drover

@@ -8,6 +8,7 @@
 #include "base/status_macros.h"
 #include "base/strings.h"
 #include "model/tokenizer/charsmap.h"
+#include "model/tokenizer/check_text.h"
 #include "model/tokenizer/utf8_assembler.h"
 
 namespace drover {
@@ -15,9 +16,6 @@ namespace {
 
 using Kind = SentencepieceModel::Kind;
 using ModelPiece = SentencepieceModel::Piece;
-
-// The library counts in 32 bits, and normalisation makes texts longer.
-constexpr size_t kMaxTextBytes = size_t{1} << 28;
 
 // "<0x0A>" -> '\n'. The library has checked the form.
 char ByteOf(std::string_view piece) {
@@ -40,25 +38,12 @@ std::string BytesOf(const SentencepieceModel& model, int32_t id) {
   return "";
 }
 
-bool IsContinuation(char byte) { return (byte & 0xC0) == 0x80; }
-
 // The character of `text` (UTF-8) that begins at `begin`; empty at the end.
 ByteRange CharacterAt(std::string_view text, uint32_t begin) {
   uint32_t end = begin;
   if (end < text.size()) ++end;
-  while (end < text.size() && IsContinuation(text[end])) ++end;
+  while (end < text.size() && IsContinuationByte(text[end])) ++end;
   return {begin, end};
-}
-
-absl::Status CheckText(std::string_view text) {
-  if (text.size() > kMaxTextBytes) {
-    return absl::InvalidArgumentError(
-        StrCat("a text of ", text.size(), " bytes, at most ", kMaxTextBytes));
-  }
-  if (!IsValidUtf8(text)) {
-    return absl::InvalidArgumentError("the text is not UTF-8");
-  }
-  return absl::OkStatus();
 }
 
 absl::Status UnusableError(std::string_view why) {
@@ -143,7 +128,7 @@ std::vector<ByteRange> SentencepieceTokenizer::RemapOffsets(
     if (is_byte(first)) {
       // The bytes of one character: its lead byte and what continues it.
       while (last + 1 < pieces.size() && is_byte(last + 1) &&
-             IsContinuation(bytes_[pieces[last + 1].id][0])) {
+             IsContinuationByte(bytes_[pieces[last + 1].id][0])) {
         ++last;
       }
     }

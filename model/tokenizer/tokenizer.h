@@ -36,8 +36,8 @@ class Tokenizer {
   virtual absl::StatusOr<Encoding> Encode(std::string_view text,
                                           bool with_offsets) const = 0;
 
-  // The raw vocabulary piece ("▁Once", "<0x0A>", "</s>"); empty for an unknown
-  // id.
+  // The raw vocabulary piece ("▁Once", "ĠOnce", "<0x0A>", "</s>"); empty for an
+  // unknown id.
   virtual std::string Piece(int32_t id) const = 0;
 
   // The bytes an id adds to a continuation: the leading space of "▁Once" is
@@ -54,8 +54,10 @@ class Tokenizer {
   virtual int32_t vocab_size() const = 0;
 };
 
-// From the model folder: tokenizer.model (sentencepiece). NOT_FOUND names what
-// it looked for; what cannot be run is refused by name.
+// From the model folder: tokenizer.model (sentencepiece) or, where there is
+// none, tokenizer.json (byte-level BPE). Where there are both, tokenizer.model
+// counts and the other is not read. NOT_FOUND names what it looked for; what
+// cannot be used is refused by name.
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(
     const std::string& model_dir);
 

@@ -21,6 +21,9 @@ class Utf8Assembler {
   std::string pending_;
 };
 
+// Whether a byte of UTF-8 goes on with a character instead of beginning one.
+constexpr bool IsContinuationByte(char byte) { return (byte & 0xC0) == 0x80; }
+
 // True if `text` is well-formed UTF-8.
 bool IsValidUtf8(std::string_view text);
 

@@ -39,17 +39,48 @@ TEST(LoadTokenizerTest, MissingFilesAreNamed) {
   const TempDir dir;
   EXPECT_THAT(
       LoadTokenizer(dir.path()),
-      StatusIs(kNotFound, HasSubstr(dir.path() + ": no tokenizer.model")));
+      StatusIs(kNotFound,
+               HasSubstr(dir.path() +
+                         ": no tokenizer.model and no tokenizer.json")));
   EXPECT_THAT(LoadTokenizer(dir.path() + "/none"),
               StatusIs(kNotFound, HasSubstr("/none: no such folder")));
 }
 
-TEST(LoadTokenizerTest, TokenizerJsonAloneIsNotImplementedYet) {
+std::string TokenizerJson() {
+  const std::string path =
+      std::string(DROVER_SOURCE_DIR) +
+      "/tests/testdata/tokenizers/llama3_style_tokenizer.json";
+  return *ReadFile(path, 1 << 20);
+}
+
+TEST(LoadTokenizerTest, TokenizerJsonIsEnoughToo) {
   const TempDir dir;
-  dir.Write("tokenizer.json", "{}");
+  dir.Write("tokenizer.json", TokenizerJson());
+  dir.Write("tokenizer_config.json", R"({"add_bos_token": false})");
+  const auto tokenizer = LoadTokenizer(dir.path());
+  ASSERT_THAT(tokenizer, IsOk());
+  EXPECT_EQ((*tokenizer)->vocab_size(), 2053);
+  EXPECT_EQ((*tokenizer)->bos_id(), 2048);  // its own post-processor's
+}
+
+TEST(LoadTokenizerTest, TokenizerModelCountsWhereThereAreBoth) {
+  const TempDir dir;
+  dir.Write("tokenizer.model", ModelBytes());
+  dir.Write("tokenizer.json", "{");
+  const auto tokenizer = LoadTokenizer(dir.path());
+  ASSERT_THAT(tokenizer, IsOk());
+  EXPECT_EQ((*tokenizer)->vocab_size(), 4096);
+}
+
+TEST(LoadTokenizerTest, WhatIsWrongWithTokenizerJsonIsSaidWithItsName) {
+  const TempDir dir;
+  const std::string path = dir.Write("tokenizer.json", "{");
+  EXPECT_THAT(LoadTokenizer(dir.path()),
+              StatusIs(kInvalid, HasSubstr(path + ": not JSON")));
+  dir.Write("tokenizer.json", R"({"normalizer": {"type": "Lowercase"}})");
   EXPECT_THAT(LoadTokenizer(dir.path()),
               StatusIs(absl::StatusCode::kUnimplemented,
-                       HasSubstr(dir.path() + "/tokenizer.json")));
+                       HasSubstr(path + ": normalizer.type: \"Lowercase\"")));
 }
 
 TEST(LoadTokenizerTest, WhatIsNoModelIsRefusedInOneLineThatNamesTheFile) {

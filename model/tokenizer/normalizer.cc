@@ -1,0 +1,159 @@
+#include "model/tokenizer/normalizer.h"
+
+#include <unicode/normalizer2.h>
+#include <unicode/unistr.h>
+#include <unicode/utf8.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "base/check.h"
+
+namespace drover {
+namespace {
+
+const icu::Normalizer2& Nfc() {
+  static const icu::Normalizer2* const nfc = [] {
+    UErrorCode error = U_ZERO_ERROR;
+    const icu::Normalizer2* instance = icu::Normalizer2::getNFCInstance(error);
+    DROVER_CHECK(U_SUCCESS(error), "ICU has no NFC");
+    return instance;
+  }();
+  return *nfc;
+}
+
+// A character on its way to the normalised text.
+struct Unit {
+  UChar32 character;
+  uint8_t combining_class;
+  // How many characters of the original it stands for; 0 for all but the first
+  // of those that one was decomposed into.
+  size_t num_consumed;
+};
+
+// Takes the characters of a text one by one, gives them normalised. What ICU
+// knows of a character and a pair is put together here, because its own
+// normalisation of whole texts does not tell which character went where.
+class Composer {
+ public:
+  explicit Composer(std::string_view original) : original_(original) {}
+
+  NormalizedText Run() {
+    result_.text.reserve(original_.size());
+    result_.origins.reserve(original_.size());
+    const auto size = static_cast<int32_t>(original_.size());
+    for (int32_t i = 0; i < size;) {
+      UChar32 character;
+      U8_NEXT(original_.data(), i, size, character);
+      Decompose(character);
+    }
+    ComposeMarks();
+    FlushStarter();
+    return std::move(result_);
+  }
+
+ private:
+  void Decompose(UChar32 character) {
+    icu::UnicodeString parts;
+    if (!Nfc().getDecomposition(character, parts)) {
+      Push(character, /*num_consumed=*/1);
+      return;
+    }
+    size_t num_consumed = 1;
+    for (int32_t i = 0; i < parts.length(); i = parts.moveIndex32(i, 1)) {
+      Push(parts.char32At(i), num_consumed);
+      num_consumed = 0;
+    }
+  }
+
+  // Marks wait until all are there that belong together: they are sorted.
+  void Push(UChar32 character, size_t num_consumed) {
+    const Unit unit = {character, Nfc().getCombiningClass(character),
+                       num_consumed};
+    if (unit.combining_class != 0) {
+      marks_.push_back(unit);
+      return;
+    }
+    ComposeMarks();
+    AddStarter(unit);
+  }
+
+  void AddStarter(const Unit& unit) {
+    if (starter_ && uncomposed_.empty() && TryCompose(unit)) return;
+    FlushStarter();
+    starter_ = unit;
+  }
+
+  void ComposeMarks() {
+    std::stable_sort(marks_.begin(), marks_.end(),
+                     [](const Unit& a, const Unit& b) {
+                       return a.combining_class < b.combining_class;
+                     });
+    for (const Unit& mark : marks_) {
+      const bool is_blocked =
+          !starter_ ||
+          (!uncomposed_.empty() &&
+           uncomposed_.back().combining_class >= mark.combining_class);
+      if (is_blocked || !TryCompose(mark)) uncomposed_.push_back(mark);
+    }
+    marks_.clear();
+  }
+
+  bool TryCompose(const Unit& unit) {
+    const UChar32 composed =
+        Nfc().composePair(starter_->character, unit.character);
+    if (composed < 0) return false;
+    starter_->character = composed;
+    starter_->num_consumed += unit.num_consumed;
+    return true;
+  }
+
+  void FlushStarter() {
+    if (starter_) Emit(*starter_);
+    for (const Unit& mark : uncomposed_) Emit(mark);
+    starter_.reset();
+    uncomposed_.clear();
+  }
+
+  void Emit(const Unit& unit) {
+    // One that consumes nothing comes from where the last one came from.
+    for (size_t i = 0; i < unit.num_consumed; ++i) {
+      int32_t end = static_cast<int32_t>(consumed_);
+      U8_FWD_1(original_.data(), end, static_cast<int32_t>(original_.size()));
+      const ByteRange range = {consumed_, static_cast<uint32_t>(end)};
+      if (i == 0) origin_ = range;
+      last_consumed_ = range;
+      consumed_ = range.end;
+    }
+    if (unit.num_consumed == 0) origin_ = last_consumed_;
+    char bytes[U8_MAX_LENGTH];
+    int32_t size = 0;
+    U8_APPEND_UNSAFE(bytes, size, unit.character);
+    result_.text.append(bytes, static_cast<size_t>(size));
+    result_.origins.insert(result_.origins.end(), static_cast<size_t>(size),
+                           origin_);
+  }
+
+  const std::string_view original_;
+  std::vector<Unit> marks_;       // not yet sorted
+  std::optional<Unit> starter_;   // not yet emitted
+  std::vector<Unit> uncomposed_;  // marks that follow it
+  uint32_t consumed_ = 0;         // bytes of the original
+  ByteRange last_consumed_;
+  ByteRange origin_;
+  NormalizedText result_;
+};
+
+}  // namespace
+
+bool IsNfc(std::string_view text) {
+  UErrorCode error = U_ZERO_ERROR;
+  const bool is_nfc = Nfc().isNormalizedUTF8(
+      icu::StringPiece(text.data(), static_cast<int32_t>(text.size())), error);
+  DROVER_CHECK(U_SUCCESS(error), "ICU cannot look at a text");
+  return is_nfc;
+}
+
+NormalizedText ToNfc(std::string_view text) { return Composer(text).Run(); }
+
+}  // namespace drover
