@@ -107,7 +107,7 @@ absl::Status CheckModel(const ServeOptions& options) {
   if (options.model.empty()) {
     return absl::InvalidArgumentError(
         "--model is missing: expected a folder with config.json, safetensors "
-        "and tokenizer.model");
+        "and tokenizer.model or tokenizer.json");
   }
   return absl::OkStatus();
 }

@@ -76,7 +76,8 @@ class FlagGroup {
 void AddModelFlags(CLI::App& app, ServeOptions& options) {
   FlagGroup group(app, "Model");
   group.Add("--model", options.model,
-            "Folder with config.json, safetensors and tokenizer.model");
+            "Folder with config.json, safetensors and tokenizer.model or "
+            "tokenizer.json");
   group.Add("--dtype", options.dtype,
             "float32, bfloat16 or, on a GPU, float16; default: the model's "
             "own where the machine can");

@@ -19,7 +19,7 @@ absl::Status CheckFolder(const std::string& path) {
   return absl::NotFoundError(
       StrCat("--model ", path,
              ": no such folder; expected one with config.json, safetensors and "
-             "tokenizer.model"));
+             "tokenizer.model or tokenizer.json"));
 }
 
 std::string LastComponent(const std::string& path) {

@@ -63,6 +63,29 @@ TEST(ServedModelTest, DummyWeightsNeedNoTokenizerButRealOnesDo) {
   EXPECT_EQ(model->tokenizer->vocab_size(), 4096);
 }
 
+TEST(ServedModelTest, AFolderMayHaveATokenizerJson) {
+  const TempDir folder;
+  std::ifstream config(std::string(kDemoModel) + "/config.json");
+  folder.Write("config.json",
+               std::string(std::istreambuf_iterator<char>(config), {}));
+  std::ifstream json(DROVER_SOURCE_DIR
+                     "/tests/testdata/tokenizers/qwen_style_tokenizer.json");
+  folder.Write("tokenizer.json",
+               std::string(std::istreambuf_iterator<char>(json), {}));
+  ServeOptions options;
+  options.model = folder.path();
+  options.load_format = "dummy";
+  const absl::StatusOr<ServedModel> model = LoadServedModel(options);
+  ASSERT_THAT(model, IsOk());
+  EXPECT_EQ(model->tokenizer->vocab_size(), 705);
+  EXPECT_EQ(model->tokenizer->Piece(701), "<|im_start|>");
+
+  folder.Write("tokenizer.json", "{}");
+  EXPECT_THAT(LoadServedModel(options),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("/tokenizer.json: pre_tokenizer: missing")));
+}
+
 TEST(ServedModelTest, MoreThanTheModelsContextIsRefused) {
   ServeOptions options;
   ModelConfig config;
