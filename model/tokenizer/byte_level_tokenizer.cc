@@ -39,7 +39,7 @@ class Stretch {
   Stretch(std::string_view original, ByteRange range, bool normalize)
       : text_(original.substr(range.begin, range.end - range.begin)),
         base_(range.begin) {
-    if (!normalize || IsNfc(text_)) return;
+    if (!normalize || IsSurelyNfc(text_)) return;
     normalized_ = ToNfc(text_);
     text_ = normalized_.text;
   }
@@ -79,6 +79,7 @@ class ByteLevelTokenizer::Encoder {
 
   absl::StatusOr<Encoding> Run() {
     if (tokenizer_.bos_id_) Add(*tokenizer_.bos_id_, {0, 0});
+    num_tokens_ = 0;
     for (const auto& [range, id] : tokenizer_.added_in_text_.Split(text_)) {
       if (id == AddedTokenMatcher::kNoToken) {
         DROVER_RETURN_IF_ERROR(
@@ -120,25 +121,26 @@ class ByteLevelTokenizer::Encoder {
 
   void AddToken(int32_t id, const Stretch& stretch, ByteRange part) {
     if (!with_offsets_) return Add(id, {});
-    ByteRange range = stretch.OriginOf(part);
-    for (const bool keeps_first_space : tokenizer_.trims_) {
-      TrimByteLevel(tokenizer_.Piece(id), keeps_first_space, range);
-    }
-    Add(id, range);
+    Add(id, Trimmed(tokenizer_.pieces_[static_cast<size_t>(id)],
+                    stretch.OriginOf(part)));
   }
 
   void AddAddedToken(int32_t id, ByteRange range) {
-    const std::string_view matched =
-        text_.substr(range.begin, range.end - range.begin);
-    for (const bool keeps_first_space : tokenizer_.trims_) {
-      TrimByteLevel(matched, keeps_first_space, range);
+    Add(id, Trimmed(text_.substr(range.begin, range.end - range.begin), range));
+  }
+
+  ByteRange Trimmed(std::string_view piece, ByteRange range) const {
+    for (const bool adds_space : tokenizer_.trims_) {
+      const bool is_first = range.begin == 0 || num_tokens_ == 0;
+      TrimByteLevel(piece, adds_space && is_first, range);
     }
-    Add(id, range);
+    return range;
   }
 
   void Add(int32_t id, ByteRange range) {
     encoding_.ids.push_back(id);
     if (with_offsets_) encoding_.offsets.push_back(range);
+    ++num_tokens_;
   }
 
   const ByteLevelTokenizer& tokenizer_;
@@ -146,6 +148,7 @@ class ByteLevelTokenizer::Encoder {
   const bool with_offsets_;
   std::vector<ByteRange> words_;
   std::vector<Bpe::Token> tokens_;
+  size_t num_tokens_ = 0;  // of the text
   Encoding encoding_;
 };
 

@@ -8,7 +8,10 @@
 
 namespace drover {
 
-// A text in Unicode's Normalization Form C, and where its characters were.
+// Unicode's Normalization Form C as Hugging Face's tokenizers know it, which is
+// that of Unicode 9.0: characters that are newer stay as and where they are.
+
+// A normalised text, and where its characters were.
 struct NormalizedText {
   std::string text;
   // By byte of `text`: the character of the original that it came from. Of
@@ -17,9 +20,11 @@ struct NormalizedText {
   std::vector<ByteRange> origins;
 };
 
-// True if normalising changes nothing. `text` is UTF-8, as below.
-bool IsNfc(std::string_view text);
+// True only if normalising changes nothing, which is quick to see of most
+// texts. `text` is UTF-8, as below.
+bool IsSurelyNfc(std::string_view text);
 
+// O(n log n).
 NormalizedText ToNfc(std::string_view text);
 
 }  // namespace drover

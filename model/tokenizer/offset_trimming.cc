@@ -18,18 +18,17 @@ uint32_t SpaceBytes(UChar32 c) {
   return static_cast<uint32_t>(U8_LENGTH(c));
 }
 
-// What `piece` begins with, but for a first one that is to stay.
-uint32_t LeadingSpaceBytes(std::string_view piece, bool keeps_first) {
+uint32_t LeadingSpaceBytes(std::string_view piece, bool keeps_one) {
   const auto size = static_cast<int32_t>(piece.size());
   uint32_t bytes = 0;
-  for (int32_t i = 0; i < size;) {
-    const bool is_kept = keeps_first && i == 0;
+  int num_spaces = 0;
+  for (int32_t i = 0; i < size; ++num_spaces) {
     UChar32 c;
     U8_NEXT(piece.data(), i, size, c);
     if (SpaceBytes(c) == 0) break;
-    if (!is_kept) bytes += SpaceBytes(c);
+    bytes += SpaceBytes(c);
   }
-  return bytes;
+  return keeps_one && num_spaces == 1 ? 0 : bytes;
 }
 
 uint32_t TrailingSpaceBytes(std::string_view piece) {
@@ -45,10 +44,8 @@ uint32_t TrailingSpaceBytes(std::string_view piece) {
 
 }  // namespace
 
-void TrimByteLevel(std::string_view piece, bool keeps_first_space,
-                   ByteRange& range) {
-  const uint32_t leading =
-      LeadingSpaceBytes(piece, keeps_first_space && range.begin == 0);
+void TrimByteLevel(std::string_view piece, bool keeps_one, ByteRange& range) {
+  const uint32_t leading = LeadingSpaceBytes(piece, keeps_one);
   range.begin = std::min(range.begin + leading, range.end);
   const uint32_t trailing = TrailingSpaceBytes(piece);
   if (range.end >= trailing) {

@@ -13,8 +13,8 @@ namespace drover {
 struct PostProcessing {
   std::optional<int32_t> bos_id;  // goes in front
   // ByteLevel's trim_offsets, once for each: white space at a token's ends is
-  // no part of its range. True: but a first space of the text is
-  // (add_prefix_space).
+  // no part of its range. True (add_prefix_space): one alone in front of the
+  // first token is.
   std::vector<bool> trims;
 };
 
