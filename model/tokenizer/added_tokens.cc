@@ -1,56 +1,31 @@
 #include "model/tokenizer/added_tokens.h"
 
-#include <unicode/uchar.h>
-#include <unicode/utf8.h>
-
 #include <algorithm>
 #include <utility>
+
+#include "model/tokenizer/code_points.h"
 
 namespace drover {
 namespace {
 
-bool IsSpace(UChar32 c) { return u_hasBinaryProperty(c, UCHAR_WHITE_SPACE); }
-
-// As \w of Unicode's regular expressions.
-bool IsOfWord(UChar32 c) {
-  constexpr uint32_t kCategories = U_GC_M_MASK | U_GC_ND_MASK | U_GC_PC_MASK;
-  return u_hasBinaryProperty(c, UCHAR_ALPHABETIC) ||
-         u_hasBinaryProperty(c, UCHAR_JOIN_CONTROL) ||
-         (U_GET_GC_MASK(c) & kCategories) != 0;
+bool IsSingleWord(std::string_view text, size_t begin, size_t end) {
+  if (begin > 0 && IsOfWord(PreviousCodePoint(text, begin))) return false;
+  return end == text.size() || !IsOfWord(NextCodePoint(text, end));
 }
 
-// The character that begins at `i`, which moves behind it.
-UChar32 Next(std::string_view text, int32_t& i) {
-  UChar32 c;
-  U8_NEXT(text.data(), i, static_cast<int32_t>(text.size()), c);
-  return c;
-}
-
-// The character that ends at `i`, which moves to its beginning.
-UChar32 Previous(std::string_view text, int32_t& i) {
-  UChar32 c;
-  U8_PREV(text.data(), 0, i, c);
-  return c;
-}
-
-bool IsSingleWord(std::string_view text, int32_t begin, int32_t end) {
-  if (begin > 0 && IsOfWord(Previous(text, begin))) return false;
-  return end == static_cast<int32_t>(text.size()) || !IsOfWord(Next(text, end));
-}
-
-int32_t WithSpaceBefore(std::string_view text, int32_t begin) {
+size_t WithSpaceBefore(std::string_view text, size_t begin) {
   while (begin > 0) {
-    int32_t previous = begin;
-    if (!IsSpace(Previous(text, previous))) break;
+    size_t previous = begin;
+    if (!IsWhiteSpace(PreviousCodePoint(text, previous))) break;
     begin = previous;
   }
   return begin;
 }
 
-int32_t WithSpaceAfter(std::string_view text, int32_t end) {
-  while (end < static_cast<int32_t>(text.size())) {
-    int32_t next = end;
-    if (!IsSpace(Next(text, next))) break;
+size_t WithSpaceAfter(std::string_view text, size_t end) {
+  while (end < text.size()) {
+    size_t next = end;
+    if (!IsWhiteSpace(NextCodePoint(text, next))) break;
     end = next;
   }
   return end;
@@ -58,10 +33,6 @@ int32_t WithSpaceAfter(std::string_view text, int32_t end) {
 
 uint64_t Edge(uint32_t node, char byte) {
   return uint64_t{node} << 8 | static_cast<uint8_t>(byte);
-}
-
-ByteRange Range(int32_t begin, int32_t end) {
-  return {static_cast<uint32_t>(begin), static_cast<uint32_t>(end)};
 }
 
 }  // namespace
@@ -100,27 +71,31 @@ int32_t AddedTokenMatcher::LongestAt(std::string_view text) const {
 std::vector<AddedTokenMatcher::Part> AddedTokenMatcher::Split(
     std::string_view text) const {
   std::vector<Part> parts;
-  int32_t done = 0;  // what the parts cover
-  const auto size = static_cast<int32_t>(text.size());
-  for (int32_t i = 0; i < size;) {
-    const int32_t index = LongestAt(text.substr(static_cast<size_t>(i)));
+  size_t done = 0;  // what the parts cover
+  const auto add = [&](size_t begin, size_t end, int32_t id) {
+    parts.push_back(
+        {{static_cast<uint32_t>(begin), static_cast<uint32_t>(end)}, id});
+    done = end;
+  };
+  for (size_t i = 0; i < text.size();) {
+    const int32_t index = LongestAt(text.substr(i));
     if (index < 0) {
       ++i;
       continue;
     }
     const AddedToken& token = tokens_[static_cast<size_t>(index)];
-    int32_t begin = i;
-    int32_t end = i + static_cast<int32_t>(token.content.size());
+    size_t begin = i;
+    size_t end = i + token.content.size();
     i = end;
     if (token.single_word && !IsSingleWord(text, begin, end)) continue;
-    // The token before may have taken that white space already.
+    // The token before may have taken that white space already. (If it is part
+    // of this token's own content, both have it, as in the reference.)
     if (token.lstrip) begin = std::max(WithSpaceBefore(text, begin), done);
     if (token.rstrip) end = WithSpaceAfter(text, end);
-    if (done < begin) parts.push_back({Range(done, begin), kNoToken});
-    parts.push_back({Range(begin, end), token.id});
-    done = end;
+    if (done < begin) add(done, begin, kNoToken);
+    add(begin, end, token.id);
   }
-  if (done < size) parts.push_back({Range(done, size), kNoToken});
+  if (done < text.size()) add(done, text.size(), kNoToken);
   return parts;
 }
 

@@ -32,7 +32,7 @@ class AddedTokenMatcher {
 
   struct Part {
     ByteRange range;
-    int32_t id;  // kNoToken: text between two tokens
+    int32_t id = kNoToken;  // kNoToken: text between two tokens
 
     bool operator==(const Part&) const = default;
   };

@@ -44,7 +44,9 @@ class ByteLevelTokenizer : public Tokenizer {
   std::string_view Bytes(int32_t id) const override;
   bool IsSpecial(int32_t id) const override;
   std::optional<int32_t> bos_id() const override { return bos_id_; }
-  int32_t vocab_size() const override { return std::ssize(pieces_); }
+  int32_t vocab_size() const override {
+    return static_cast<int32_t>(pieces_.size());
+  }
 
  private:
   class Encoder;

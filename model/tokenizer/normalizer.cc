@@ -5,12 +5,12 @@
 #include <unicode/uniset.h>
 #include <unicode/unistr.h>
 #include <unicode/unorm2.h>
-#include <unicode/utf8.h>
 
 #include <algorithm>
 #include <optional>
 
 #include "base/check.h"
+#include "model/tokenizer/code_points.h"
 
 namespace drover {
 namespace {
@@ -49,11 +49,8 @@ class Composer {
   NormalizedText Run() {
     result_.text.reserve(original_.size());
     result_.origins.reserve(original_.size());
-    const auto size = static_cast<int32_t>(original_.size());
-    for (int32_t i = 0; i < size;) {
-      UChar32 character;
-      U8_NEXT(original_.data(), i, size, character);
-      Decompose(character);
+    for (size_t i = 0; i < original_.size();) {
+      Decompose(NextCodePoint(original_, i));
     }
     ComposeMarks();
     FlushStarter();
@@ -125,30 +122,22 @@ class Composer {
 
   void Emit(const Unit& unit) {
     // One that consumes nothing comes from where the last one came from.
+    ByteRange origin = last_consumed_;
     for (size_t i = 0; i < unit.num_consumed; ++i) {
-      int32_t end = static_cast<int32_t>(consumed_);
-      U8_FWD_1(original_.data(), end, static_cast<int32_t>(original_.size()));
-      const ByteRange range = {consumed_, static_cast<uint32_t>(end)};
-      if (i == 0) origin_ = range;
-      last_consumed_ = range;
-      consumed_ = range.end;
+      size_t end = last_consumed_.end;
+      NextCodePoint(original_, end);
+      last_consumed_ = {last_consumed_.end, static_cast<uint32_t>(end)};
+      if (i == 0) origin = last_consumed_;
     }
-    if (unit.num_consumed == 0) origin_ = last_consumed_;
-    char bytes[U8_MAX_LENGTH];
-    int32_t size = 0;
-    U8_APPEND_UNSAFE(bytes, size, unit.character);
-    result_.text.append(bytes, static_cast<size_t>(size));
-    result_.origins.insert(result_.origins.end(), static_cast<size_t>(size),
-                           origin_);
+    AppendCodePoint(unit.character, result_.text);
+    result_.origins.resize(result_.text.size(), origin);
   }
 
   const std::string_view original_;
   std::vector<Unit> marks_;       // not yet sorted
   std::optional<Unit> starter_;   // not yet emitted
   std::vector<Unit> uncomposed_;  // marks that follow it
-  uint32_t consumed_ = 0;         // bytes of the original
-  ByteRange last_consumed_;
-  ByteRange origin_;
+  ByteRange last_consumed_;  // the last character of the original that is in
   NormalizedText result_;
 };
 
@@ -157,10 +146,8 @@ class Composer {
 // ICU's isNormalizedUTF8 would tell all of them, but takes quadratic time for
 // long runs of marks.
 bool IsSurelyNfc(std::string_view text) {
-  const auto size = static_cast<int32_t>(text.size());
-  for (int32_t i = 0; i < size;) {
-    UChar32 c;
-    U8_NEXT(text.data(), i, size, c);
+  for (size_t i = 0; i < text.size();) {
+    const UChar32 c = NextCodePoint(text, i);
     if (c < kFirstMark) continue;
     if (u_getCombiningClass(c) != 0 ||
         u_getIntPropertyValue(c, UCHAR_NFC_QUICK_CHECK) != UNORM_YES) {

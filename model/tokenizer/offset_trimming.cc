@@ -1,43 +1,43 @@
 #include "model/tokenizer/offset_trimming.h"
 
-#include <unicode/uchar.h>
-#include <unicode/utf8.h>
-
 #include <algorithm>
 #include <cstdint>
+
+#include "model/tokenizer/code_points.h"
 
 namespace drover {
 namespace {
 
-constexpr UChar32 kSpace = 0x120;  // "Ġ", the byte 0x20
+constexpr int32_t kSpace = 0x120;  // "Ġ", the byte 0x20
 
-// Bytes of the text that a character takes if it is white space, else 0.
-uint32_t SpaceBytes(UChar32 c) {
-  if (c == kSpace) return 1;
-  if (!u_hasBinaryProperty(c, UCHAR_WHITE_SPACE)) return 0;
-  return static_cast<uint32_t>(U8_LENGTH(c));
+// Bytes of the text that a character of `size` bytes takes if it is white
+// space, else 0.
+uint32_t SpaceBytes(int32_t code_point, size_t size) {
+  if (code_point == kSpace) return 1;
+  return IsWhiteSpace(code_point) ? static_cast<uint32_t>(size) : 0;
 }
 
 uint32_t LeadingSpaceBytes(std::string_view piece, bool keeps_one) {
-  const auto size = static_cast<int32_t>(piece.size());
   uint32_t bytes = 0;
   int num_spaces = 0;
-  for (int32_t i = 0; i < size; ++num_spaces) {
-    UChar32 c;
-    U8_NEXT(piece.data(), i, size, c);
-    if (SpaceBytes(c) == 0) break;
-    bytes += SpaceBytes(c);
+  for (size_t i = 0; i < piece.size(); ++num_spaces) {
+    const size_t begin = i;
+    const int32_t code_point = NextCodePoint(piece, i);
+    const uint32_t space = SpaceBytes(code_point, i - begin);
+    if (space == 0) break;
+    bytes += space;
   }
   return keeps_one && num_spaces == 1 ? 0 : bytes;
 }
 
 uint32_t TrailingSpaceBytes(std::string_view piece) {
   uint32_t bytes = 0;
-  for (auto i = static_cast<int32_t>(piece.size()); i > 0;) {
-    UChar32 c;
-    U8_PREV(piece.data(), 0, i, c);
-    if (SpaceBytes(c) == 0) break;
-    bytes += SpaceBytes(c);
+  for (size_t i = piece.size(); i > 0;) {
+    const size_t end = i;
+    const int32_t code_point = PreviousCodePoint(piece, i);
+    const uint32_t space = SpaceBytes(code_point, end - i);
+    if (space == 0) break;
+    bytes += space;
   }
   return bytes;
 }

@@ -138,7 +138,7 @@ FLAG_TEXTS = [
     "raw", "rawah\u0323a <l>", "  two  words  ", "\u3000wide\u3000", "it's 12 o'clock",
     "a\u0301 <l>", "x \u0301<l> e\u0301", "\t\ttabs", "né\u0301 ", "🦙 <r> 🦙", "  é",
     "<sp> x", "a <sp> ", "the end", " the end", "the\u00a0end", "  \u2000 x",
-    "   <l>", "  <a>", "   V", "    x", " <a>", "\u3000<l>", "\u212b <l> \u212b", "\u0958<lr>\u0958 word",
+    "   <l>", "  <a>", "<r> pre", "<r>  pre  <l>", "a pre <r> b", "   V", "    x", " <a>", "\u3000<l>", "\u212b <l> \u212b", "\u0958<lr>\u0958 word",
 ]
 SPLIT_TEXTS = [
     "", "-", "a-b", "--a--b--", "the-final--countdown", "_", "a_b", "__a__b__",
@@ -227,6 +227,7 @@ def added_flags():
         AddedToken("raw\u0301", normalized=False),
         AddedToken("the end", normalized=True, single_word=True),
         AddedToken("<sp> ", normalized=False),
+        AddedToken(" pre", normalized=False),
         AddedToken("\u65e5\u672c", normalized=False)])
     return tokenizer
 

@@ -127,7 +127,7 @@ TEST_P(ByteLevelGoldenTest, LongTextsOfOneKindAreNoTrouble) {
 INSTANTIATE_TEST_SUITE_P(
     Tokenizers, ByteLevelGoldenTest,
     ::testing::Values(Golden{"llama3_style", 73}, Golden{"qwen_style", 373},
-                      Golden{"nemo_style", 373}, Golden{"added_flags", 67},
+                      Golden{"nemo_style", 373}, Golden{"added_flags", 70},
                       Golden{"split_behaviors", 27}),
     [](const auto& info) { return std::string(info.param.name); });
 
