@@ -18,16 +18,25 @@ namespace {
 // Nothing below it changes or composes with what is before it.
 constexpr UChar32 kFirstMark = 0x300;
 
-const icu::Normalizer2& Nfc() {
-  static const icu::FilteredNormalizer2* const nfc = [] {
-    UErrorCode error = U_ZERO_ERROR;
-    auto* known = new icu::UnicodeSet(u"[:age=9.0:]", error);
-    known->freeze();
-    const icu::Normalizer2* all = icu::Normalizer2::getNFCInstance(error);
-    DROVER_CHECK(U_SUCCESS(error), "ICU has no NFC");
-    return new icu::FilteredNormalizer2(*all, *known);  // for ever
-  }();
+icu::UnicodeSet KnownCharacters() {
+  UErrorCode error = U_ZERO_ERROR;
+  icu::UnicodeSet known(u"[:age=9.0:]", error);
+  DROVER_CHECK(U_SUCCESS(error), "ICU does not know the ages of characters");
+  known.freeze();
+  return known;
+}
+
+const icu::Normalizer2& AllOfNfc() {
+  UErrorCode error = U_ZERO_ERROR;
+  const icu::Normalizer2* nfc = icu::Normalizer2::getNFCInstance(error);
+  DROVER_CHECK(U_SUCCESS(error), "ICU has no NFC");
   return *nfc;
+}
+
+const icu::Normalizer2& Nfc() {
+  static const icu::UnicodeSet known = KnownCharacters();
+  static const icu::FilteredNormalizer2 nfc(AllOfNfc(), known);
+  return nfc;
 }
 
 // A character on its way to the normalised text.

@@ -89,7 +89,8 @@ std::optional<std::pair<std::string_view, std::string_view>> PartsOf(
   if (!merge.is_string()) return std::nullopt;
   const std::string_view text = merge.get_ref<const std::string&>();
   const size_t space = text.find(' ');
-  if (space == text.npos || space != text.rfind(' ')) return std::nullopt;
+  if (space == std::string_view::npos || space != text.rfind(' '))
+    return std::nullopt;
   return std::pair(text.substr(0, space), text.substr(space + 1));
 }
 
@@ -99,7 +100,7 @@ absl::Status ReadMerges(const JsonNode& merges, BpeModel& model) {
   for (size_t rank = 0; rank < merges.size(); ++rank) {
     const auto parts = PartsOf(merges.value()[rank]);
     if (!parts) {
-      return merges[rank].Invalid("expected \"a b\" or [\"a\", \"b\"]");
+      return merges[rank].Invalid(R"(expected "a b" or ["a", "b"])");
     }
     int32_t ids[3];
     const std::string merged = StrCat(parts->first, parts->second);

@@ -20,6 +20,10 @@ bool IsPunctuation(char c) {
          !absl::ascii_isalnum(static_cast<unsigned char>(c));
 }
 
+bool IsControlEscape(char c) {
+  return c == 'r' || c == 'n' || c == 't' || c == 'f';
+}
+
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 
 // L, Lu, Nd, ...; PCRE2 itself knows which of them there are.
@@ -79,8 +83,9 @@ class Translator {
       case 'P':
         return TranslateProperty();
       default:
-        if (!IsPunctuation(c) && std::string_view("rntf").find(c) == rest_.npos)
+        if (!IsPunctuation(c) && !IsControlEscape(c)) {
           return Refuse(rest_.substr(0, 2));
+        }
         Copy(2);
         return absl::OkStatus();
     }
