@@ -2,6 +2,7 @@
 # anywhere, also after it is moved:
 #
 #   bin/drover, bin/drover-shard
+#   bin/text-generation-launcher   drover, under the name that starts TGIS
 #   lib/drover/                    LibTorch and the two libraries of CUDA
 #   share/drover/models/fables-7m  the demo model
 #   share/doc/drover/
@@ -13,6 +14,9 @@ include(GNUInstallDirs)
 
 if(TARGET drover)
   install(TARGETS drover RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  file(CREATE_LINK drover ${CMAKE_BINARY_DIR}/text-generation-launcher SYMBOLIC)
+  install(FILES ${CMAKE_BINARY_DIR}/text-generation-launcher
+    DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
 
 if(TARGET drover-shard)

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdlib>
 #include <sstream>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_split.h"
@@ -10,6 +11,7 @@
 #include "base/strings.h"
 #include "server/client/bench/bench_flags.h"
 #include "server/client/flag_checks.h"
+#include "server/launcher_flags.h"
 #include "server/serve_flags.h"
 
 namespace drover {
@@ -144,6 +146,10 @@ std::string ChosenCommand(const CLI::App& app) {
   return name;
 }
 
+std::string_view BaseName(std::string_view path) {
+  return path.substr(path.rfind('/') + 1);
+}
+
 // The word that stands where a command should and is none; empty: there is no
 // such word.
 std::string_view UnknownCommand(const CLI::App& app, int argc,
@@ -164,17 +170,25 @@ std::string_view UnknownCommand(const CLI::App& app, int argc,
 
 std::variant<Command, CommandLineAnswer> ParseCommandLine(
     int argc, const char* const* argv) {
+  if (argc > 0 && BaseName(argv[0]) == kLauncherName) {
+    std::vector<const char*> arguments(argv, argv + argc);
+    arguments[0] = "drover";
+    arguments.insert(arguments.begin() + 1, "serve");
+    return ParseCommandLine(argc + 1, arguments.data());
+  }
   CLI::App app("Text generation for LLaMA-family models over gRPC.", "drover");
   app.set_version_flag("--version", std::string("drover ") + DROVER_VERSION);
   app.require_subcommand(1);
 
   ServeOptions serve;
+  LauncherOptions launcher;
   GenerateOptions generate;
   TokenizeOptions tokenize;
   InfoOptions info;
   BenchOptions bench;
-  const CLI::App* serve_command =
+  CLI::App* serve_command =
       AddCommand(app, "serve", "Serve a model", &AddServeFlags, serve);
+  AddLauncherFlags(*serve_command, launcher, serve);
   const CLI::App* generate_command =
       AddCommand(app, "generate", "Continue a text and stream the result",
                  &AddGenerateFlags, generate);
@@ -207,7 +221,8 @@ std::variant<Command, CommandLineAnswer> ParseCommandLine(
   }
 
   if (serve_command->parsed()) {
-    const absl::Status valid = serve.Validate();
+    absl::Status valid = ApplyLauncherOptions(*serve_command, launcher, serve);
+    if (valid.ok()) valid = serve.Validate();
     if (!valid.ok()) {
       return UsageError(std::string(valid.message()), "drover serve");
     }

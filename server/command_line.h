@@ -21,6 +21,7 @@ struct CommandLineAnswer {
   std::string err;
 };
 
+// Under the name kLauncherName (argv[0]) all arguments are those of `serve`.
 // Every option of `serve` may also come from an environment variable of its
 // name in upper case with underscores; the flag wins.
 std::variant<Command, CommandLineAnswer> ParseCommandLine(

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -57,6 +58,9 @@ struct ServeOptions {
   std::string ready_file;
   // Receives the cause of a failure. Empty: none.
   std::string termination_log = "/dev/termination-log";
+
+  // Flags that were given, are known from elsewhere and mean nothing here.
+  std::vector<std::string> without_effect;
 
   // INVALID_ARGUMENT names the flag, its value and what would be right.
   absl::Status Validate() const;

@@ -317,6 +317,9 @@ int RunServe(const ServeOptions& options) {
   Logger logger(LoggerOptions(options));
   logger.BecomeSpdlogDefault();
   LogOptions(logger, options);
+  for (const std::string& flag : options.without_effect) {
+    logger.Warning("option without effect here", {{"option", flag}});
+  }
   ServeProcess process(options, logger);
   if (const absl::Status started = process.Start(); !started.ok()) {
     return Fail(options, logger, "cannot start", started);

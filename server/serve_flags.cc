@@ -1,22 +1,13 @@
 #include "server/serve_flags.h"
 
 #include <CLI/CLI.hpp>
-#include <cctype>
 #include <string>
 
 #include "server/byte_size.h"
+#include "server/environment_name.h"
 
 namespace drover {
 namespace {
-
-// "--grpc-port" to "GRPC_PORT".
-std::string EnvironmentName(const std::string& flag) {
-  std::string name = flag.substr(2);
-  for (char& c : name) {
-    c = c == '-' ? '_' : static_cast<char>(std::toupper(c));
-  }
-  return name;
-}
 
 // Flags of one heading in the help.
 class FlagGroup {
@@ -128,8 +119,8 @@ void AddLimitFlags(CLI::App& app, ServeOptions& options) {
 void AddProcessFlags(CLI::App& app, ServeOptions& options) {
   FlagGroup group(app, "Process");
   group.Add("--host", options.host, "Address to listen on");
-  group.Add("--grpc-port", options.grpc_port, "gRPC; 0: any free port");
-  group.Add("--port", options.port,
+  group.Add("-g,--grpc-port", options.grpc_port, "gRPC; 0: any free port");
+  group.Add("-p,--port", options.port,
             "HTTP: /health, /health/live, /health/ready, /metrics; 0: any "
             "free port");
   group.Add("--threads", options.threads,

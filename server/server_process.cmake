@@ -56,6 +56,8 @@ drover_library(client
 drover_library(command_line
   SOURCES
     command_line.cc
+    environment_name.cc
+    launcher_flags.cc
     serve_flags.cc
   PUBLIC
     drover::bench_client

@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <initializer_list>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -120,6 +121,52 @@ TEST(CommandLineTest, JsonOutputIsAnotherNameForTheLogFormat) {
       "json");
 }
 
+TEST(CommandLineTest, UnderTheLaunchersNameItServes) {
+  const char* const argv[] = {"/opt/drover/bin/text-generation-launcher",
+                              "--model-name",
+                              "m",
+                              "--num-shard",
+                              "2",
+                              "-p",
+                              "1",
+                              "-g",
+                              "2",
+                              "-c",
+                              "0.5",
+                              "--dtype-str=bfloat16",
+                              "--max-waiting-tokens",
+                              "24",
+                              "--trust-remote-code"};
+  const Parsed parsed =
+      ParseCommandLine(static_cast<int>(std::size(argv)), argv);
+  ASSERT_TRUE(std::holds_alternative<Command>(parsed))
+      << std::get<CommandLineAnswer>(parsed).err;
+  const auto& options = std::get<ServeOptions>(std::get<Command>(parsed));
+  EXPECT_EQ(options.model, "m");
+  EXPECT_EQ(options.num_shard, 2);
+  EXPECT_EQ(options.port, 1);
+  EXPECT_EQ(options.grpc_port, 2);
+  EXPECT_EQ(options.gpu_memory_fraction, 0.5);
+  EXPECT_EQ(options.dtype, "bfloat16");
+  EXPECT_THAT(options.without_effect,
+              ElementsAre("--max-waiting-tokens", "--trust-remote-code"));
+}
+
+TEST(CommandLineTest, TgisNamesMayComeFromTheEnvironment) {
+  const ScopedEnvironment model("MODEL_NAME", "m");
+  const ScopedEnvironment gpus("NUM_GPUS", "2");
+  const ScopedEnvironment fraction("CUDA_PROCESS_MEMORY_FRACTION", "0.25");
+  const ScopedEnvironment framework("DEPLOYMENT_FRAMEWORK", "hf_custom_tp");
+  const auto options = ParseAs<ServeOptions>({"serve"});
+  EXPECT_EQ(options.model, "m");
+  EXPECT_EQ(options.num_shard, 2);
+  EXPECT_EQ(options.gpu_memory_fraction, 0.25);
+  EXPECT_EQ(options.max_batch_size, 64) << "TGIS's 12 only if given";
+  EXPECT_THAT(options.without_effect, ElementsAre("--deployment-framework"));
+  EXPECT_EQ(ParseAs<ServeOptions>({"serve", "--model-name=flag"}).model,
+            "flag");
+}
+
 TEST(CommandLineTest, EveryMistakeIsOneLineAndStatusTwo) {
   struct Row {
     const char* expected;
@@ -133,6 +180,9 @@ TEST(CommandLineTest, EveryMistakeIsOneLineAndStatusTwo) {
       {"drover bench latency: ", {"bench", "latency", "--input-len", "x"}},
       {"--modle", {"serve", "--modle", "m"}},
       {"drover serve: --model is missing", {"serve"}},
+      {"drover serve: --num-gpus 2 and --num-shard 4: two names of one "
+       "option, and they differ",
+       {"serve", "--model=m", "--num-gpus=2", "--num-shard=4"}},
       {"--port abc: expected a whole number",
        {"serve", "--model=m", "--port", "abc"}},
       {"--port 70000", {"serve", "--model=m", "--port", "70000"}},
