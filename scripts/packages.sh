@@ -16,6 +16,7 @@ readonly BUILD_PACKAGES=(
   libpcre2-dev
   libprotobuf-dev
   libspdlog-dev
+  libssl-dev
   ninja-build
   nlohmann-json3-dev
   prometheus-cpp-dev

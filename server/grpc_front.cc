@@ -2,7 +2,6 @@
 
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
-#include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server_builder.h>
 
 #include "base/status_macros.h"
@@ -40,14 +39,15 @@ absl::StatusOr<std::unique_ptr<GrpcFront>> GrpcFront::Start(
     const Options& options, const std::vector<grpc::Service*>& services) {
   DROVER_RETURN_IF_ERROR(
       CheckCanListen("--grpc-port", options.host, options.port));
+  DROVER_ASSIGN_OR_RETURN(const auto credentials,
+                          MakeServerCredentials(options.tls));
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   SetChannelArguments(builder, options);
   const std::string address = JoinHostPort(options.host, options.port);
   std::unique_ptr<GrpcFront> front(new GrpcFront);
-  builder.AddListeningPort(address, grpc::InsecureServerCredentials(),
-                           &front->port_);
+  builder.AddListeningPort(address, credentials, &front->port_);
   for (grpc::Service* service : services) builder.RegisterService(service);
   front->server_ = builder.BuildAndStart();
   if (front->server_ == nullptr || front->port_ == 0) {

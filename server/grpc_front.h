@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "server/tls.h"
 
 namespace drover {
 
@@ -22,6 +23,7 @@ class GrpcFront {
     int32_t port = 8033;                     // 0: any free one
     int64_t max_message_bytes = 4 << 20;     // of a request
     int64_t max_metadata_bytes = 16 * 1024;  // of a request's headers
+    TlsOptions tls;
   };
 
   // Listens from here on, with health NOT_SERVING. The services outlive it.

@@ -124,6 +124,7 @@ absl::Status ServeOptions::Validate() const {
   if (host.empty()) {
     return absl::InvalidArgumentError("--host is empty: expected an address");
   }
+  DROVER_RETURN_IF_ERROR(tls.Validate());
   DROVER_RETURN_IF_ERROR(ParseLogFormat(log_format).status());
   return ParseLogLevel(log_level).status();
 }

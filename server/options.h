@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "server/service_options.h"
+#include "server/tls.h"
 
 namespace drover {
 
@@ -49,6 +50,7 @@ struct ServeOptions {
   std::string host = "0.0.0.0";
   int32_t grpc_port = 8033;  // 0: any free one
   int32_t port = 3000;       // HTTP; 0: any free one
+  TlsOptions tls;            // of the gRPC port; HTTP is plaintext
   std::string shard_binary;  // empty: drover-shard beside this program
   int32_t shard_start_timeout_seconds = 600;
   int32_t max_drain_seconds = 90;

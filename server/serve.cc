@@ -98,6 +98,7 @@ class ServeProcess {
 absl::Status ServeProcess::Start() {
   signals_.emplace([this](int number) { OnSignal(number); });
   DROVER_RETURN_IF_ERROR(CheckPorts());
+  DROVER_RETURN_IF_ERROR(MakeServerCredentials(options_.tls).status());
   DROVER_ASSIGN_OR_RETURN(model_, LoadServedModel(options_));
   DROVER_RETURN_IF_ERROR(StartHttp());
   DROVER_RETURN_IF_ERROR(LaunchShard());
@@ -176,7 +177,8 @@ absl::Status ServeProcess::StartRouter() {
   router.front = {.host = options_.host,
                   .port = options_.grpc_port,
                   .max_message_bytes = options_.max_message_bytes,
-                  .max_metadata_bytes = options_.max_metadata_bytes};
+                  .max_metadata_bytes = options_.max_metadata_bytes,
+                  .tls = options_.tls};
   router.device = shards_->device();
   router.on_executor_lost = [this](const absl::Status& status) {
     events_.Push(ExecutorLost{status});
@@ -297,6 +299,9 @@ void LogOptions(Logger& logger, const ServeOptions& o) {
                 {"host", o.host},
                 {"grpc_port", o.grpc_port},
                 {"port", o.port},
+                {"tls_cert_path", o.tls.cert_path},
+                {"tls_key_path", o.tls.key_path},
+                {"tls_client_ca_cert_path", o.tls.client_ca_cert_path},
                 {"max_drain_seconds", o.max_drain_seconds}});
 }
 

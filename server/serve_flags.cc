@@ -123,6 +123,12 @@ void AddProcessFlags(CLI::App& app, ServeOptions& options) {
   group.Add("-p,--port", options.port,
             "HTTP: /health, /health/live, /health/ready, /metrics; 0: any "
             "free port");
+  group.Add("--tls-cert-path", options.tls.cert_path,
+            "Certificate chain of the gRPC port (PEM), which is plaintext "
+            "without; a file that is replaced counts within a minute");
+  group.Add("--tls-key-path", options.tls.key_path, "Its private key");
+  group.Add("--tls-client-ca-cert-path", options.tls.client_ca_cert_path,
+            "Clients must show a certificate of this authority");
   group.Add("--threads", options.threads,
             "CPU threads of the shard; 0: one for each CPU");
   group.Add("--emitter-threads", options.emitter_threads,

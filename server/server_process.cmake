@@ -23,6 +23,7 @@ drover_library(server_process
     serve.cc
     served_model.cc
     signal_listener.cc
+    tls.cc
   PUBLIC
     drover::base
     drover::model_files
@@ -37,7 +38,8 @@ drover_library(server_process
     drover::partition
     drover::shard_group
     gRPC::grpc++_reflection
-    nlohmann_json::nlohmann_json)
+    nlohmann_json::nlohmann_json
+    OpenSSL::SSL)
 
 drover_library(client
   SOURCES
