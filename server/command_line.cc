@@ -11,6 +11,7 @@
 #include "base/strings.h"
 #include "server/client/bench/bench_flags.h"
 #include "server/client/flag_checks.h"
+#include "server/client/tls_flags.h"
 #include "server/launcher_flags.h"
 #include "server/serve_flags.h"
 
@@ -19,9 +20,10 @@ namespace {
 
 constexpr int kExitUsage = 2;
 
-void AddAddress(CLI::App& app, std::string& address) {
+void AddServer(CLI::App& app, std::string& address, ClientTls& tls) {
   app.add_option("--address", address, "The server's gRPC port")
       ->capture_default_str();
+  AddClientTlsFlags(app, tls);
 }
 
 void AddStoppingFlags(CLI::App& app, GenerateOptions& options) {
@@ -68,7 +70,7 @@ void AddSamplingFlags(CLI::App& app, GenerateOptions& options) {
 void AddGenerateFlags(CLI::App& app, GenerateOptions& options) {
   app.add_option("prompt", options.prompt,
                  "Text to continue; without it, standard input");
-  AddAddress(app, options.address);
+  AddServer(app, options.address, options.tls);
   app.add_flag("--echo", options.echo, "Print the prompt too");
   app.add_flag("--quiet", options.quiet, "No statistics");
   app.add_option("--truncate-input-tokens", options.truncate_input_tokens,
@@ -80,11 +82,11 @@ void AddGenerateFlags(CLI::App& app, GenerateOptions& options) {
 void AddTokenizeFlags(CLI::App& app, TokenizeOptions& options) {
   app.add_option("text", options.text,
                  "Text to tokenize; without it, standard input");
-  AddAddress(app, options.address);
+  AddServer(app, options.address, options.tls);
 }
 
 void AddInfoFlags(CLI::App& app, InfoOptions& options) {
-  AddAddress(app, options.address);
+  AddServer(app, options.address, options.tls);
   app.add_option("--model", options.model,
                  "A model folder to describe instead of a server");
 }

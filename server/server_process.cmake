@@ -46,12 +46,14 @@ drover_library(client
     client/connection.cc
     client/generate_command.cc
     client/info_command.cc
+    client/tls_flags.cc
     client/tokenize_command.cc
   PUBLIC
     drover::base
     drover::generation_proto
     drover::model_files
   PRIVATE
+    CLI11::CLI11
     drover::health_proto
     drover::server_process)
 

@@ -10,9 +10,18 @@ namespace drover {
 inline constexpr char kDefaultAddress[] = "127.0.0.1:8033";
 inline constexpr uint32_t kDefaultMaxNewTokens = 256;
 
+// How to speak to the server; PEM.
+struct ClientTls {
+  std::string root_certs;  // empty: plaintext
+  // What to show, if the server wants to know who asks; both or neither.
+  std::string cert_chain;
+  std::string private_key;
+};
+
 // `drover generate`. What is unset is left to the server.
 struct GenerateOptions {
   std::string address = kDefaultAddress;
+  ClientTls tls;
   std::optional<std::string> prompt;  // unset: standard input
   bool echo = false;                  // the prompt before the output
   bool quiet = false;                 // no statistics
@@ -40,12 +49,14 @@ struct GenerateOptions {
 // `drover tokenize`.
 struct TokenizeOptions {
   std::string address = kDefaultAddress;
+  ClientTls tls;
   std::optional<std::string> text;  // unset: standard input
 };
 
 // `drover info`.
 struct InfoOptions {
   std::string address = kDefaultAddress;
+  ClientTls tls;
   std::string model;  // a folder to describe instead of asking a server
 };
 

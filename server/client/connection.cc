@@ -35,12 +35,18 @@ std::string_view CodeName(grpc::StatusCode code) {
 
 }  // namespace
 
-std::shared_ptr<grpc::Channel> Connect(const std::string& address) {
+std::shared_ptr<grpc::Channel> Connect(const std::string& address,
+                                       const ClientTls& tls) {
+  const auto credentials =
+      tls.root_certs.empty()
+          ? grpc::InsecureChannelCredentials()
+          : grpc::SslCredentials({.pem_root_certs = tls.root_certs,
+                                  .pem_private_key = tls.private_key,
+                                  .pem_cert_chain = tls.cert_chain});
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetMaxReceiveMessageSize(-1);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(),
-                                   arguments);
+  return grpc::CreateCustomChannel(address, credentials, arguments);
 }
 
 std::string DescribeFailure(const grpc::Status& status,

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "server/client/client_options.h"
 
 namespace drover {
 
@@ -20,7 +21,8 @@ struct Streams {
 };
 
 // Connects when first used. Never through a proxy.
-std::shared_ptr<grpc::Channel> Connect(const std::string& address);
+std::shared_ptr<grpc::Channel> Connect(const std::string& address,
+                                       const ClientTls& tls = {});
 
 // One line for the terminal.
 std::string DescribeFailure(const grpc::Status& status,

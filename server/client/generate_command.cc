@@ -154,7 +154,8 @@ int RunGenerate(const GenerateOptions& options, Streams streams) {
     limits_context.TryCancel();
     context.TryCancel();
   });
-  const auto stub = fmaas::GenerationService::NewStub(Connect(options.address));
+  const auto stub =
+      fmaas::GenerationService::NewStub(Connect(options.address, options.tls));
   StreamSummary summary;
   grpc::Status status;
   if (!options.max_new_tokens.has_value()) {

@@ -70,8 +70,9 @@ std::string AskDevice(const std::shared_ptr<grpc::Channel>& channel) {
                            " of any length"));
 }
 
-int DescribeServer(const std::string& address, Streams streams) {
-  const std::shared_ptr<grpc::Channel> channel = Connect(address);
+int DescribeServer(const std::string& address, const ClientTls& tls,
+                   Streams streams) {
+  const std::shared_ptr<grpc::Channel> channel = Connect(address, tls);
   const auto stub = fmaas::GenerationService::NewStub(channel);
   grpc::ClientContext context;
   fmaas::ModelInfoResponse info;
@@ -119,7 +120,8 @@ std::string DescribeModel(const ModelConfig& config) {
 }
 
 int RunInfo(const InfoOptions& options, Streams streams) {
-  if (options.model.empty()) return DescribeServer(options.address, streams);
+  if (options.model.empty())
+    return DescribeServer(options.address, options.tls, streams);
   const absl::StatusOr<ModelConfig> config = LoadModelConfig(options.model);
   if (!config.ok()) {
     streams.err << "drover info: " << config.status().message() << std::endl;

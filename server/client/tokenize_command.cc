@@ -33,7 +33,8 @@ int RunTokenize(const TokenizeOptions& options, Streams streams) {
   request.add_requests()->set_text(*text);
   request.set_return_tokens(true);
   request.set_return_offsets(true);
-  const auto stub = fmaas::GenerationService::NewStub(Connect(options.address));
+  const auto stub =
+      fmaas::GenerationService::NewStub(Connect(options.address, options.tls));
   grpc::ClientContext context;
   fmaas::BatchedTokenizeResponse response;
   const grpc::Status status = stub->Tokenize(&context, request, &response);

@@ -180,6 +180,8 @@ TEST(CommandLineTest, EveryMistakeIsOneLineAndStatusTwo) {
       {"drover bench latency: ", {"bench", "latency", "--input-len", "x"}},
       {"--modle", {"serve", "--modle", "m"}},
       {"drover serve: --model is missing", {"serve"}},
+      {"drover info: --tls-ca-cert-path: /nonexistent",
+       {"info", "--tls-ca-cert-path", "/nonexistent"}},
       {"drover serve: --tls-key-path is missing",
        {"serve", "--model=m", "--tls-cert-path=c"}},
       {"drover serve: --num-gpus 2 and --num-shard 4: two names of one "

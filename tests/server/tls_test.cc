@@ -1,8 +1,6 @@
 #include "server/tls.h"
 
 #include <grpcpp/client_context.h>
-#include <grpcpp/create_channel.h>
-#include <grpcpp/security/credentials.h>
 
 #include <filesystem>
 #include <memory>
@@ -12,6 +10,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "proto/health.grpc.pb.h"
+#include "server/client/connection.h"
 #include "server/grpc_front.h"
 #include "tests/testing/certificates.h"
 #include "tests/testing/status_matchers.h"
@@ -41,31 +40,24 @@ class TlsTest : public ::testing::Test {
     return {.cert_path = server_.cert_path, .key_path = server_.key_path};
   }
 
-  // What a health check ends with, over a connection of its own.
-  grpc::Status Ask(
-      const std::shared_ptr<grpc::ChannelCredentials>& credentials) const {
-    grpc::ChannelArguments arguments;
-    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  // What a health check ends with.
+  grpc::Status Ask(const ClientTls& tls) const {
     const auto stub = grpc::health::v1::Health::NewStub(
-        grpc::CreateCustomChannel("127.0.0.1:" + std::to_string(front_->port()),
-                                  credentials, arguments));
+        Connect("127.0.0.1:" + std::to_string(front_->port()), tls));
     grpc::ClientContext context;
     grpc::health::v1::HealthCheckResponse response;
     return stub->Check(&context, grpc::health::v1::HealthCheckRequest(),
                        &response);
   }
 
-  static std::shared_ptr<grpc::ChannelCredentials> Trusting(
-      const CertificateAuthority& authority) {
-    return grpc::SslCredentials(
-        {.pem_root_certs = Read(authority.cert_path())});
+  static ClientTls Trusting(const CertificateAuthority& authority) {
+    return {.root_certs = Read(authority.cert_path())};
   }
 
-  std::shared_ptr<grpc::ChannelCredentials> Showing(
-      const CertificateFiles& client) const {
-    return grpc::SslCredentials({.pem_root_certs = Read(authority_.cert_path()),
-                                 .pem_private_key = Read(client.key_path),
-                                 .pem_cert_chain = Read(client.cert_path)});
+  ClientTls Showing(const CertificateFiles& client) const {
+    return {.root_certs = Read(authority_.cert_path()),
+            .cert_chain = Read(client.cert_path),
+            .private_key = Read(client.key_path)};
   }
 
   CertificateAuthority authority_;
@@ -80,8 +72,7 @@ TEST_F(TlsTest, ClientsThatTrustTheServerAreServed) {
   EXPECT_TRUE(trusting.ok()) << trusting.error_message();
   EXPECT_EQ(Ask(Trusting(stranger_)).error_code(),
             grpc::StatusCode::UNAVAILABLE);
-  EXPECT_EQ(Ask(grpc::InsecureChannelCredentials()).error_code(),
-            grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(Ask(ClientTls()).error_code(), grpc::StatusCode::UNAVAILABLE);
 }
 
 TEST_F(TlsTest, WithAClientAuthorityClientsMustShowACertificateOfIt) {

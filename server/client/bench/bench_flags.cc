@@ -7,6 +7,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_split.h"
 #include "server/client/flag_checks.h"
+#include "server/client/tls_flags.h"
 
 namespace drover {
 namespace {
@@ -35,6 +36,7 @@ void AddSharedFlags(CLI::App& app, BenchOptions& options) {
   app.add_option("--address", options.address,
                  "The gRPC port of any fmaas server")
       ->capture_default_str();
+  AddClientTlsFlags(app, options.tls);
   app.add_option("--num-requests", options.num_requests, "Requests to measure")
       ->check(CLI::Range(1, 10'000'000))
       ->capture_default_str();

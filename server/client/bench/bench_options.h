@@ -17,6 +17,7 @@ namespace drover {
 struct BenchOptions {
   std::string name;
   std::string address = kDefaultAddress;
+  ClientTls tls;
 
   bench::LengthRange input_len;
   bench::LengthRange output_len;

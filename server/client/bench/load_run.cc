@@ -71,7 +71,8 @@ Pacing MakePacing(const BenchOptions& options) {
 
 LoadRun::LoadRun(const BenchOptions& options)
     : options_(options),
-      stub_(fmaas::GenerationService::NewStub(Connect(options.address))),
+      stub_(fmaas::GenerationService::NewStub(
+          Connect(options.address, options.tls))),
       generator_(*stub_, Clock::Monotonic()) {}
 
 absl::StatusOr<RunResult> LoadRun::Run(std::ostream& progress) {
