@@ -29,13 +29,14 @@ constexpr int kConsumers = 32 * kWarps;     // threads
 constexpr int kThreads = kConsumers + 128;  // with the loading warp's group
 constexpr int kRows = 64 * kWarpgroups;
 constexpr int kKeys = 128;
-constexpr int kStages = 2;
-constexpr int32_t kMinSplitTiles = 2;
 constexpr int kHalf = 64;  // of a head's dimensions: a row of 128 bytes
-constexpr uint32_t kHalfBytes = kKeys * kHalf * 2;
 static_assert(kRows == kKeys, "queries are laid out like keys");
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+
+constexpr int kStages = 2;
+constexpr int32_t kMinSplitTiles = 2;
+constexpr uint32_t kHalfBytes = kKeys * kHalf * 2;
 
 template <int kHeadDim>
 struct alignas(1024) QueryOrKvTile {
