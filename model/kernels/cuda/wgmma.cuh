@@ -117,6 +117,26 @@ DROVER_MULTIPLY(BFloat16, "bf16")
 DROVER_MULTIPLY(Float16, "f16")
 #undef DROVER_MULTIPLY
 
+// Operands of the next: the registers of `sums`, by name and by number.
+#define DROVER_SUMS(i) \
+  "+f"(sums[i][0]), "+f"(sums[i][1]), "+f"(sums[i][2]), "+f"(sums[i][3])
+#define DROVER_SUMS_8                                             \
+  DROVER_SUMS(0), DROVER_SUMS(1), DROVER_SUMS(2), DROVER_SUMS(3), \
+      DROVER_SUMS(4), DROVER_SUMS(5), DROVER_SUMS(6), DROVER_SUMS(7)
+#define DROVER_SUMS_16                                                    \
+  DROVER_SUMS_8, DROVER_SUMS(8), DROVER_SUMS(9), DROVER_SUMS(10),         \
+      DROVER_SUMS(11), DROVER_SUMS(12), DROVER_SUMS(13), DROVER_SUMS(14), \
+      DROVER_SUMS(15)
+#define DROVER_REGISTERS_32                                 \
+  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, "           \
+  "%11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, " \
+  "%22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define DROVER_REGISTERS_64                                   \
+  DROVER_REGISTERS_32                                         \
+  ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, " \
+  "%43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, "   \
+  "%54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+
 // The same with 128 rows of b; sums[j] are those of columns 8 j ... 8 j + 7.
 #define DROVER_MULTIPLY_128(TYPE, PTX)                                      \
   __device__ __forceinline__ void Multiply(                                 \
@@ -124,36 +144,8 @@ DROVER_MULTIPLY(Float16, "f16")
     asm volatile(                                                           \
         "{.reg .pred p; setp.ne.b32 p, %66, 0; "                            \
         "wgmma.mma_async.sync.aligned.m64n128k16.f32." PTX "." PTX          \
-        " {"                                                                \
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, "                \
-        "%12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, "      \
-        "%24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, "      \
-        "%36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "      \
-        "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, "      \
-        "%60, %61, %62, %63"                                                \
-        "}, %64, %65, p, 1, 1, 0, 0;}"                                      \
-        : "+f"(sums[0][0]), "+f"(sums[0][1]), "+f"(sums[0][2]),             \
-          "+f"(sums[0][3]), "+f"(sums[1][0]), "+f"(sums[1][1]),             \
-          "+f"(sums[1][2]), "+f"(sums[1][3]), "+f"(sums[2][0]),             \
-          "+f"(sums[2][1]), "+f"(sums[2][2]), "+f"(sums[2][3]),             \
-          "+f"(sums[3][0]), "+f"(sums[3][1]), "+f"(sums[3][2]),             \
-          "+f"(sums[3][3]), "+f"(sums[4][0]), "+f"(sums[4][1]),             \
-          "+f"(sums[4][2]), "+f"(sums[4][3]), "+f"(sums[5][0]),             \
-          "+f"(sums[5][1]), "+f"(sums[5][2]), "+f"(sums[5][3]),             \
-          "+f"(sums[6][0]), "+f"(sums[6][1]), "+f"(sums[6][2]),             \
-          "+f"(sums[6][3]), "+f"(sums[7][0]), "+f"(sums[7][1]),             \
-          "+f"(sums[7][2]), "+f"(sums[7][3]), "+f"(sums[8][0]),             \
-          "+f"(sums[8][1]), "+f"(sums[8][2]), "+f"(sums[8][3]),             \
-          "+f"(sums[9][0]), "+f"(sums[9][1]), "+f"(sums[9][2]),             \
-          "+f"(sums[9][3]), "+f"(sums[10][0]), "+f"(sums[10][1]),           \
-          "+f"(sums[10][2]), "+f"(sums[10][3]), "+f"(sums[11][0]),          \
-          "+f"(sums[11][1]), "+f"(sums[11][2]), "+f"(sums[11][3]),          \
-          "+f"(sums[12][0]), "+f"(sums[12][1]), "+f"(sums[12][2]),          \
-          "+f"(sums[12][3]), "+f"(sums[13][0]), "+f"(sums[13][1]),          \
-          "+f"(sums[13][2]), "+f"(sums[13][3]), "+f"(sums[14][0]),          \
-          "+f"(sums[14][1]), "+f"(sums[14][2]), "+f"(sums[14][3]),          \
-          "+f"(sums[15][0]), "+f"(sums[15][1]), "+f"(sums[15][2]),          \
-          "+f"(sums[15][3])                                                 \
+        " {" DROVER_REGISTERS_64 "}, %64, %65, p, 1, 1, 0, 0;}"             \
+        : DROVER_SUMS_16                                                    \
         : "l"(a), "l"(b), "r"(static_cast<int>(accumulate)));               \
   }
 DROVER_MULTIPLY_128(BFloat16, "bf16")
@@ -169,22 +161,10 @@ DROVER_MULTIPLY_128(Float16, "f16")
     asm volatile(                                                              \
         "{.reg .pred p; setp.eq.u32 p, 0, 0; "                                 \
         "wgmma.mma_async.sync.aligned.m64n64k16.f32." PTX "." PTX              \
-        " {"                                                                   \
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, "                   \
-        "%12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, "         \
-        "%24, %25, %26, %27, %28, %29, %30, %31"                               \
-        "}, {%32, %33, %34, %35}, %36, p, 1, 1, 1;}"                           \
-        : "+f"(sums[0][0]), "+f"(sums[0][1]), "+f"(sums[0][2]),                \
-          "+f"(sums[0][3]), "+f"(sums[1][0]), "+f"(sums[1][1]),                \
-          "+f"(sums[1][2]), "+f"(sums[1][3]), "+f"(sums[2][0]),                \
-          "+f"(sums[2][1]), "+f"(sums[2][2]), "+f"(sums[2][3]),                \
-          "+f"(sums[3][0]), "+f"(sums[3][1]), "+f"(sums[3][2]),                \
-          "+f"(sums[3][3]), "+f"(sums[4][0]), "+f"(sums[4][1]),                \
-          "+f"(sums[4][2]), "+f"(sums[4][3]), "+f"(sums[5][0]),                \
-          "+f"(sums[5][1]), "+f"(sums[5][2]), "+f"(sums[5][3]),                \
-          "+f"(sums[6][0]), "+f"(sums[6][1]), "+f"(sums[6][2]),                \
-          "+f"(sums[6][3]), "+f"(sums[7][0]), "+f"(sums[7][1]),                \
-          "+f"(sums[7][2]), "+f"(sums[7][3])                                   \
+        " {" DROVER_REGISTERS_32                                               \
+        "}, {%32, %33, %34, %35}, %36, "                                       \
+        "p, 1, 1, 1;}"                                                         \
+        : DROVER_SUMS_8                                                        \
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                 \
   }                                                                            \
   __device__ __forceinline__ void AddProduct(                                  \
@@ -192,41 +172,20 @@ DROVER_MULTIPLY_128(Float16, "f16")
     asm volatile(                                                              \
         "{.reg .pred p; setp.eq.u32 p, 0, 0; "                                 \
         "wgmma.mma_async.sync.aligned.m64n128k16.f32." PTX "." PTX             \
-        " {"                                                                   \
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, "                   \
-        "%12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, "         \
-        "%24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, "         \
-        "%36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "         \
-        "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, "         \
-        "%60, %61, %62, %63"                                                   \
-        "}, {%64, %65, %66, %67}, %68, p, 1, 1, 1;}"                           \
-        : "+f"(sums[0][0]), "+f"(sums[0][1]), "+f"(sums[0][2]),                \
-          "+f"(sums[0][3]), "+f"(sums[1][0]), "+f"(sums[1][1]),                \
-          "+f"(sums[1][2]), "+f"(sums[1][3]), "+f"(sums[2][0]),                \
-          "+f"(sums[2][1]), "+f"(sums[2][2]), "+f"(sums[2][3]),                \
-          "+f"(sums[3][0]), "+f"(sums[3][1]), "+f"(sums[3][2]),                \
-          "+f"(sums[3][3]), "+f"(sums[4][0]), "+f"(sums[4][1]),                \
-          "+f"(sums[4][2]), "+f"(sums[4][3]), "+f"(sums[5][0]),                \
-          "+f"(sums[5][1]), "+f"(sums[5][2]), "+f"(sums[5][3]),                \
-          "+f"(sums[6][0]), "+f"(sums[6][1]), "+f"(sums[6][2]),                \
-          "+f"(sums[6][3]), "+f"(sums[7][0]), "+f"(sums[7][1]),                \
-          "+f"(sums[7][2]), "+f"(sums[7][3]), "+f"(sums[8][0]),                \
-          "+f"(sums[8][1]), "+f"(sums[8][2]), "+f"(sums[8][3]),                \
-          "+f"(sums[9][0]), "+f"(sums[9][1]), "+f"(sums[9][2]),                \
-          "+f"(sums[9][3]), "+f"(sums[10][0]), "+f"(sums[10][1]),              \
-          "+f"(sums[10][2]), "+f"(sums[10][3]), "+f"(sums[11][0]),             \
-          "+f"(sums[11][1]), "+f"(sums[11][2]), "+f"(sums[11][3]),             \
-          "+f"(sums[12][0]), "+f"(sums[12][1]), "+f"(sums[12][2]),             \
-          "+f"(sums[12][3]), "+f"(sums[13][0]), "+f"(sums[13][1]),             \
-          "+f"(sums[13][2]), "+f"(sums[13][3]), "+f"(sums[14][0]),             \
-          "+f"(sums[14][1]), "+f"(sums[14][2]), "+f"(sums[14][3]),             \
-          "+f"(sums[15][0]), "+f"(sums[15][1]), "+f"(sums[15][2]),             \
-          "+f"(sums[15][3])                                                    \
+        " {" DROVER_REGISTERS_64                                               \
+        "}, {%64, %65, %66, %67}, %68, "                                       \
+        "p, 1, 1, 1;}"                                                         \
+        : DROVER_SUMS_16                                                       \
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                 \
   }
 DROVER_ADD_PRODUCT(BFloat16, "bf16")
 DROVER_ADD_PRODUCT(Float16, "f16")
 #undef DROVER_ADD_PRODUCT
+#undef DROVER_REGISTERS_64
+#undef DROVER_REGISTERS_32
+#undef DROVER_SUMS_16
+#undef DROVER_SUMS_8
+#undef DROVER_SUMS
 
 // Keeps the compiler from using sums before the products that they await.
 template <int kColumns>
