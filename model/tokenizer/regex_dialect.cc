@@ -7,6 +7,7 @@
 #include "absl/strings/ascii.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "model/tokenizer/utf8_assembler.h"
 
 namespace drover {
 namespace {
@@ -84,7 +85,7 @@ class Translator {
         return TranslateProperty();
       default:
         if (!IsPunctuation(c) && !IsControlEscape(c)) {
-          return Refuse(rest_.substr(0, 2));
+          return Refuse(Front(2));
         }
         Copy(2);
         return absl::OkStatus();
@@ -137,7 +138,7 @@ class Translator {
       is_caseless_.push_back(outer || group == "?i:");
       return absl::OkStatus();
     }
-    return Refuse(StrCat("(", rest_.substr(0, 3)));
+    return Refuse(StrCat("(", Front(3)));
   }
 
   // {2} {2,} {2,3}; Ruby's {2}? and {2}+ are not those of PCRE2.
@@ -148,13 +149,19 @@ class Translator {
     if (rest_.substr(size).starts_with(',')) ++size;
     while (size < rest_.size() && IsDigit(rest_[size])) ++size;
     if (!has_minimum || !rest_.substr(size).starts_with('}')) {
-      return Refuse(rest_.substr(0, size + 1));
+      return Refuse(Front(size + 1));
     }
     Copy(size + 1);
     if (rest_.starts_with('?') || rest_.starts_with('+')) {
       return Refuse(StrCat("{..}", rest_.substr(0, 1)));
     }
     return absl::OkStatus();
+  }
+
+  // The next `size` bytes, and with them the last one's whole character.
+  std::string_view Front(size_t size) const {
+    while (size < rest_.size() && IsContinuationByte(rest_[size])) ++size;
+    return rest_.substr(0, size);
   }
 
   void Copy(size_t size) {

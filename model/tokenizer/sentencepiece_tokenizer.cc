@@ -46,10 +46,13 @@ ByteRange CharacterAt(std::string_view text, uint32_t begin) {
   return {begin, end};
 }
 
+// The library quotes pieces before anybody has looked whether they are UTF-8.
 absl::Status UnusableError(std::string_view why) {
+  const std::string escaped = IsValidUtf8(why)
+                                  ? absl::Utf8SafeCEscape(ToAbsl(why))
+                                  : absl::CHexEscape(ToAbsl(why));
   return absl::InvalidArgumentError(StrCat("not a usable sentencepiece model",
-                                           why.empty() ? "" : ": ",
-                                           absl::Utf8SafeCEscape(ToAbsl(why))));
+                                           why.empty() ? "" : ": ", escaped));
 }
 
 // Before the library sees the model: see charsmap.h.

@@ -212,6 +212,14 @@ TEST(SentencepieceTokenizerTest, PiecesThatAreNotUtf8AreRefused) {
                        HasSubstr("piece 1 is not UTF-8")));
 }
 
+TEST(SentencepieceTokenizerTest, WhatTheLibrarySaysOfThemIsMadeUtf8) {
+  EXPECT_THAT(
+      SentencepieceTokenizer::Create(
+          ModelBytes({{"<unk>", kUnk}, {"a\xFF", kNormal}, {"a\xFF", kNormal}}),
+          true),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("a\\xff")));
+}
+
 TEST(SentencepieceTokenizerTest, WhatIsNotUtf8IsRefused) {
   EXPECT_THAT(
       FablesTokenizer().Encode("a\xE6\x97", false),
