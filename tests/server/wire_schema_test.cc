@@ -10,7 +10,6 @@ namespace drover {
 namespace {
 
 using google::protobuf::Descriptor;
-using google::protobuf::DescriptorPool;
 using google::protobuf::EnumDescriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::FileDescriptor;
@@ -40,6 +39,27 @@ void CollectMessages(const Descriptor& message,
   }
   for (int i = 0; i < message.nested_type_count(); ++i) {
     CollectMessages(*message.nested_type(i), out);
+  }
+}
+
+// Number to name.
+using EnumValues = std::map<int, std::string>;
+
+void CollectEnum(const EnumDescriptor& descriptor,
+                 std::map<std::string, EnumValues>& out) {
+  EnumValues& values = out[descriptor.full_name()];
+  for (int i = 0; i < descriptor.value_count(); ++i) {
+    values[descriptor.value(i)->number()] = descriptor.value(i)->name();
+  }
+}
+
+void CollectEnumsOf(const Descriptor& message,
+                    std::map<std::string, EnumValues>& out) {
+  for (int i = 0; i < message.enum_type_count(); ++i) {
+    CollectEnum(*message.enum_type(i), out);
+  }
+  for (int i = 0; i < message.nested_type_count(); ++i) {
+    CollectEnumsOf(*message.nested_type(i), out);
   }
 }
 
@@ -148,26 +168,29 @@ TEST(WireSchema, EveryFieldHasItsNumberTypeAndName) {
 }
 
 TEST(WireSchema, EveryEnumValueHasItsNumber) {
-  const std::map<std::string, std::vector<std::string>> expected = {
-      {"fmaas.DecodingMethod", {"GREEDY", "SAMPLE"}},
-      {"fmaas.DecodingParameters.ResponseFormat", {"TEXT", "JSON"}},
+  const std::map<std::string, EnumValues> expected = {
+      {"fmaas.DecodingMethod", {{0, "GREEDY"}, {1, "SAMPLE"}}},
+      {"fmaas.DecodingParameters.ResponseFormat", {{0, "TEXT"}, {1, "JSON"}}},
       {"fmaas.StopReason",
-       {"NOT_FINISHED", "MAX_TOKENS", "EOS_TOKEN", "CANCELLED", "TIME_LIMIT",
-        "STOP_SEQUENCE", "TOKEN_LIMIT", "ERROR"}},
+       {{0, "NOT_FINISHED"},
+        {1, "MAX_TOKENS"},
+        {2, "EOS_TOKEN"},
+        {3, "CANCELLED"},
+        {4, "TIME_LIMIT"},
+        {5, "STOP_SEQUENCE"},
+        {6, "TOKEN_LIMIT"},
+        {7, "ERROR"}}},
       {"fmaas.ModelInfoResponse.ModelKind",
-       {"DECODER_ONLY", "ENCODER_DECODER"}},
+       {{0, "DECODER_ONLY"}, {1, "ENCODER_DECODER"}}},
   };
-  for (const auto& [name, values] : expected) {
-    SCOPED_TRACE(name);
-    const EnumDescriptor* descriptor =
-        DescriptorPool::generated_pool()->FindEnumTypeByName(name);
-    ASSERT_NE(descriptor, nullptr);
-    ASSERT_EQ(descriptor->value_count(), static_cast<int>(values.size()));
-    for (int i = 0; i < descriptor->value_count(); ++i) {
-      EXPECT_EQ(descriptor->value(i)->name(), values[i]);
-      EXPECT_EQ(descriptor->value(i)->number(), i);
-    }
+  std::map<std::string, EnumValues> actual;
+  for (int i = 0; i < File().enum_type_count(); ++i) {
+    CollectEnum(*File().enum_type(i), actual);
   }
+  for (int i = 0; i < File().message_type_count(); ++i) {
+    CollectEnumsOf(*File().message_type(i), actual);
+  }
+  EXPECT_EQ(actual, expected);
 }
 
 TEST(WireSchema, TheServiceHasItsFourMethods) {
