@@ -4,6 +4,7 @@ option(DROVER_BUILD_SHARD "Build what links LibTorch: model/ and drover-shard" O
 option(DROVER_BUILD_TESTS "Build the tests" ON)
 option(DROVER_BUILD_BENCHMARKS "Build the micro-benchmarks in bench/" OFF)
 option(DROVER_ENABLE_CUDA "Build the CUDA device, with nvcc" OFF)
+option(DROVER_FUZZ "Build tests/fuzz with libFuzzer, which needs clang" OFF)
 option(DROVER_WERROR "Treat warnings in our code as errors" ON)
 set(DROVER_SANITIZE "" CACHE STRING
   "Sanitizers for our code: address;undefined or thread")
@@ -75,4 +76,11 @@ if(DROVER_SANITIZE)
     $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
   target_link_options(drover_compile_options INTERFACE
     -fsanitize=${_sanitizers})
+endif()
+if(DROVER_FUZZ)
+  if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+    message(FATAL_ERROR "DROVER_FUZZ needs clang++, not ${CMAKE_CXX_COMPILER}")
+  endif()
+  target_compile_options(drover_compile_options INTERFACE
+    -fsanitize=fuzzer-no-link)
 endif()

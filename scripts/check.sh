@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Exactly what CI runs: the format, all tests; where there is nvcc, the CUDA
 # build, whose tests skip themselves without a GPU, and its kernels for sm_80; an
-# installed tree that runs from elsewhere; and, last, the tests again under
-# AddressSanitizer and UBSan (all that links no LibTorch), so that the summary at
-# the end of the log is of a run that had tests.
+# installed tree that runs from elsewhere; each fuzz target for 5 s; and, last, the
+# tests again under AddressSanitizer and UBSan (all that links no LibTorch), so
+# that the summary at the end of the log is of a run that had tests.
 #
 #   scripts/check.sh
 
@@ -27,6 +27,7 @@ else
 fi
 stage "building what is shipped (preset release)" configure_and_build release
 stage "checking an installed tree" scripts/check_install.sh build/release
+stage "fuzzing" scripts/fuzz.sh 5
 stage "building with ASan and UBSan (preset asan)" configure_and_build asan
 stage "running the tests under ASan and UBSan" run_ctest asan -L unit
 say "all checks passed ($SECONDS s)"

@@ -53,3 +53,9 @@ readonly TIDY_PACKAGES=(
   clang-tidy
   libomp-dev # clang's omp.h
 )
+
+# To run the fuzz targets: clang's libFuzzer and sanitizers.
+readonly FUZZ_PACKAGES=(
+  clang
+  libclang-rt-dev
+)

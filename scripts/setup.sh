@@ -2,11 +2,12 @@
 # Installs what building Drover needs and is missing. Works again when run
 # twice, and then takes about a second.
 #
-#   scripts/setup.sh [build|test|check|tidy]
+#   scripts/setup.sh [build|test|fuzz|check|tidy]
 #
 #   build  compiler and libraries, LibTorch, sentencepiece (the default)
 #   test   build, and what the tests need
-#   check  test, clang-format 14 and shellcheck
+#   fuzz   test, and clang with libFuzzer
+#   check  fuzz, clang-format 14 and shellcheck
 #   tidy   check, and clang with clang-tidy
 #
 # Environment:
@@ -49,10 +50,12 @@ read_purpose() {
   case "$1" in
     build) ;;
     test) wanted+=("${TEST_PACKAGES[@]}") ;;
-    check) wanted+=("${TEST_PACKAGES[@]}" "${LINT_PACKAGES[@]}") ;;
-    tidy) wanted+=("${TEST_PACKAGES[@]}" "${LINT_PACKAGES[@]}"
-      "${TIDY_PACKAGES[@]}") ;;
-    *) die "no such purpose: $1" "one of: build, test, check, tidy" ;;
+    fuzz) wanted+=("${TEST_PACKAGES[@]}" "${FUZZ_PACKAGES[@]}") ;;
+    check) wanted+=("${TEST_PACKAGES[@]}" "${FUZZ_PACKAGES[@]}"
+      "${LINT_PACKAGES[@]}") ;;
+    tidy) wanted+=("${TEST_PACKAGES[@]}" "${FUZZ_PACKAGES[@]}"
+      "${LINT_PACKAGES[@]}" "${TIDY_PACKAGES[@]}") ;;
+    *) die "no such purpose: $1" "one of: build, test, fuzz, check, tidy" ;;
   esac
 }
 
