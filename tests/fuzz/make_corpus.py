@@ -9,6 +9,7 @@ left alone.
 
 import json
 import pathlib
+import struct
 import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -147,13 +148,22 @@ def field(number, value):
     return varint(number << 3 | 2) + varint(len(value)) + value
 
 
-def model(kind, pieces, byte_fallback=False):
+def charsmap():
+    """A table that makes "a" a "b"; laid out as TrieFromAToB of the tests."""
+    units = [1 << 31] * 256
+    units[0] = 1 << 10
+    units[1 ^ ord("a")] = (0x80 ^ 1 ^ ord("a")) << 10 | 1 << 8 | ord("a")
+    units[0x80] = 1 << 31
+    return struct.pack("<257I", 4 * len(units), *units) + b"b\0"
+
+
+def model(kind, pieces, byte_fallback=False, table=b""):
     out = b""
     for piece in pieces:
         text, number = piece if isinstance(piece, tuple) else (piece, 1)
         out += field(1, field(1, text.encode()) + field(3, number))
     out += field(2, field(3, kind) + field(35, int(byte_fallback)))
-    return out + field(3, b"")
+    return out + field(3, field(2, table) if table else b"")
 
 
 def fields_of(data):
@@ -183,6 +193,7 @@ def make_sentencepiece_models():
         "char": model(CHAR, special + letters),
         "user_defined": model(BPE, special + [("Once", USER)] + letters),
         "no_bos": model(BPE, special[:1] + letters),
+        "charsmap": model(BPE, special + ["▁", "b"], table=charsmap()),
         "no_unknown": model(BPE, letters),
     }.items():
         write("sentencepiece", name, content)
