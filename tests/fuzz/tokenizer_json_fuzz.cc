@@ -30,7 +30,7 @@ void Run(std::string_view input) {
   constexpr std::string_view kPlaceholder = "@alphabet@";
   std::string text(input);
   const size_t at = text.find(kPlaceholder);
-  if (at != text.npos) text.replace(at, kPlaceholder.size(), alphabet);
+  if (at != std::string::npos) text.replace(at, kPlaceholder.size(), alphabet);
   UseTokenizer(ParseTokenizerJson(text), input.substr(0, 200));
 }
 
