@@ -7,6 +7,7 @@
 #include "base/strings.h"
 #include "model/model_config.h"
 #include "server/logging.h"
+#include "sharding/hosts/host_port.h"
 
 namespace drover {
 namespace {
@@ -112,11 +113,28 @@ absl::Status CheckModel(const ServeOptions& options) {
   return absl::OkStatus();
 }
 
+absl::Status CheckRendezvous(const ServeOptions& options) {
+  const RendezvousSecurity& security = options.rendezvous_security;
+  if (!options.rendezvous.empty()) {
+    DROVER_RETURN_IF_ERROR(
+        ParseHostPort("--rendezvous", options.rendezvous).status());
+    return security.Validate();
+  }
+  if (security.insecure || !security.tls_cert_path.empty() ||
+      !security.tls_key_path.empty() || !security.tls_ca_cert_path.empty()) {
+    return absl::InvalidArgumentError(
+        "--rendezvous is missing: what is said about its security is about "
+        "shards on other hosts");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status ServeOptions::Validate() const {
   DROVER_RETURN_IF_ERROR(CheckModel(*this));
   DROVER_RETURN_IF_ERROR(CheckLimits(*this));
+  DROVER_RETURN_IF_ERROR(CheckRendezvous(*this));
   if (grpc_port != 0 && grpc_port == port) {
     return absl::InvalidArgumentError(
         StrCat("--port ", port, " is also --grpc-port: expected two ports"));

@@ -8,6 +8,7 @@
 #include "absl/time/time.h"
 #include "server/service_options.h"
 #include "server/tls.h"
+#include "sharding/hosts/rendezvous_security.h"
 
 namespace drover {
 
@@ -32,6 +33,10 @@ struct ServeOptions {
   int32_t max_concurrent_requests = 512;
   int32_t num_shard = 1;
   int32_t shard_patience_seconds = 60;
+  // HOST:PORT to which shards come that somebody else starts; empty: this
+  // process starts them.
+  std::string rendezvous;
+  RendezvousSecurity rendezvous_security;
   int32_t max_step_tokens = 512;
   double target_step_ms = 0.0;  // 0: none
   int64_t kv_cache_bytes = 0;

@@ -138,6 +138,15 @@ absl::Status ServeProcess::LaunchShard() {
   group.shard_binary = binary;
   group.shard_args = ShardArgs(options_);
   group.num_shards = options_.num_shard;
+  if (!options_.rendezvous.empty()) {
+    DROVER_ASSIGN_OR_RETURN(const HostPort address,
+                            ParseHostPort("--rendezvous", options_.rendezvous));
+    group.rendezvous = {
+        .address = address,
+        .security = options_.rendezvous_security,
+        .settings = MakeShardSettings(options_),
+        .patience = absl::Seconds(options_.shard_patience_seconds)};
+  }
   if (std::getenv("OMP_WAIT_POLICY") == nullptr) {
     group.shard_default_env = {
         StrCat(kOpenMpSpinVariable, "=", kOpenMpSpinCount)};

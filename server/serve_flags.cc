@@ -147,6 +147,24 @@ void AddProcessFlags(CLI::App& app, ServeOptions& options) {
             "Receives the cause of a failure");
 }
 
+void AddRendezvousFlags(CLI::App& app, ServeOptions& options) {
+  FlagGroup group(app, "Shards on several hosts");
+  RendezvousSecurity& security = options.rendezvous_security;
+  group.Add("--rendezvous", options.rendezvous,
+            "HOST:PORT to listen on for --num-shard shards, which an operator "
+            "starts (drover-shard --rendezvous); port 0: any free one. "
+            "Default: this process starts the shards");
+  group.Add("--rendezvous-tls-cert-path", security.tls_cert_path,
+            "Certificate for shards, with the name by which they know this "
+            "host (PEM)");
+  group.Add("--rendezvous-tls-key-path", security.tls_key_path,
+            "Its private key (PEM)");
+  group.Add("--rendezvous-tls-ca-cert-path", security.tls_ca_cert_path,
+            "Certificate of the authority that signed the shards' (PEM)");
+  group.AddSwitch("--rendezvous-insecure", security.insecure,
+                  "No TLS: anybody on the network can read and be a shard");
+}
+
 void AddLogFlags(CLI::App& app, ServeOptions& options) {
   FlagGroup group(app, "Log");
   group.Add("--log-format", options.log_format, "text or json");
@@ -172,6 +190,7 @@ void AddServeFlags(CLI::App& app, ServeOptions& options) {
   behaviour.AddSwitch("--output-special-tokens", options.output_special_tokens,
                       "Show special tokens in the text");
   AddProcessFlags(app, options);
+  AddRendezvousFlags(app, options);
   AddLogFlags(app, options);
 }
 

@@ -98,6 +98,14 @@ absl::Status CheckAgainstModel(const ServeOptions& options,
              " (max_position_embeddings in config.json)"));
 }
 
+ShardSettings MakeShardSettings(const ServeOptions& options) {
+  return {.dtype = options.dtype,
+          .kv_cache_bytes = options.kv_cache_bytes / options.num_shard,
+          .num_slots = options.max_batch_size,
+          .max_step_tokens = options.max_step_tokens,
+          .max_sequence_length = options.max_sequence_length};
+}
+
 std::vector<std::string> ShardArgs(const ServeOptions& options) {
   std::vector<std::string> args = {
       StrCat("--kv-cache-bytes=", options.kv_cache_bytes / options.num_shard),

@@ -10,6 +10,7 @@
 #include "scheduler/executor.h"
 #include "server/options.h"
 #include "server/service_options.h"
+#include "sharding/hosts/shard_settings.h"
 
 namespace drover {
 
@@ -31,6 +32,9 @@ absl::Status CheckAgainstModel(const ServeOptions& options,
 
 // Command line of drover-shard, without what ShardGroup adds.
 std::vector<std::string> ShardArgs(const ServeOptions& options);
+
+// What shards that somebody else starts are told: what ShardArgs tells others.
+ShardSettings MakeShardSettings(const ServeOptions& options);
 
 // The public service's limits over an executor that is ready.
 ServiceOptions MakeServiceOptions(const ServeOptions& options,

@@ -14,18 +14,11 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "model/device_facts.h"
 #include "proto/shard.grpc.pb.h"
 #include "scheduler/batch_plan.h"
-#include "scheduler/executor.h"
+#include "sharding/shard_link.h"
 
 namespace drover {
-
-// What a shard says when it is ready.
-struct ShardReady {
-  ExecutorInfo info;
-  DeviceFacts device;
-};
 
 // The router's end of one shard's stream. Thread-safe.
 class ShardClient final : public grpc::ClientBidiReactor<shard::RouterMessage,

@@ -1,19 +1,30 @@
 #include "sharding/shard_group.h"
 
 #include <algorithm>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/clock.h"
 #include "base/status_macros.h"
 #include "sharding/ranks/shared_memory_collective.h"
+#include "sharding/shard_process.h"
 
 namespace drover {
 
 absl::StatusOr<std::unique_ptr<ShardGroup>> ShardGroup::Launch(
     Options options) {
   std::unique_ptr<ShardGroup> group(new ShardGroup(std::move(options)));
-  DROVER_RETURN_IF_ERROR(group->StartShards());
-  DROVER_RETURN_IF_ERROR(group->Connect());
+  absl::Duration timeout = group->options_.start_timeout;
+  if (group->options_.rendezvous.has_value()) {
+    const absl::Time start = Clock::Monotonic().Now();
+    DROVER_RETURN_IF_ERROR(group->GatherShards());
+    timeout -= Clock::Monotonic().Now() - start;
+  } else {
+    DROVER_RETURN_IF_ERROR(group->StartShards());
+  }
+  DROVER_RETURN_IF_ERROR(group->AwaitReady(absl::Ceil(
+      std::max(absl::ZeroDuration(), timeout), absl::Milliseconds(1))));
   return group;
 }
 
@@ -24,45 +35,75 @@ absl::Status ShardGroup::StartShards() {
                      SharedMemoryCollective::RegionBytes(options_.num_shards)));
   }
   for (int32_t rank = 0; rank < options_.num_shards; ++rank) {
-    ShardProcess::Options shard = {.binary = options_.shard_binary,
-                                   .args = options_.shard_args,
-                                   .default_env = options_.shard_default_env,
-                                   .on_log = options_.on_log};
-    if (memory_ != nullptr) {
-      shard.name = absl::StrCat("the shard of rank ", rank);
-      shard.on_log = [this, rank](char level, std::string_view text) {
-        if (!options_.on_log) return;
-        options_.on_log(
-            level, absl::StrCat("rank ", rank, ": ",
-                                absl::string_view(text.data(), text.size())));
-      };
-      shard.kept_fds = {memory_->fd()};
-      shard.args.push_back(absl::StrCat("--rank=", rank));
-      shard.args.push_back(absl::StrCat("--world-size=", options_.num_shards));
-      shard.args.push_back(absl::StrCat("--group-fd=", memory_->fd()));
-    }
-    DROVER_ASSIGN_OR_RETURN(shards_.emplace_back(),
-                            ShardProcess::Start(std::move(shard)));
+    DROVER_ASSIGN_OR_RETURN(shards_.emplace_back(), StartShard(rank));
   }
   return absl::OkStatus();
 }
 
-absl::Status ShardGroup::Connect() {
-  const absl::Time deadline = absl::Now() + options_.start_timeout;
-  for (const std::unique_ptr<ShardProcess>& shard : shards_) {
-    absl::StatusOr<ShardReady> ready = shard->Connect(
-        options_.version, options_.model_fingerprint,
-        absl::Ceil(std::max(absl::ZeroDuration(), deadline - absl::Now()),
-                   absl::Milliseconds(1)));
-    if (!ready.ok()) {
-      EndTheirWait();
-      return ready.status();
-    }
-    if (shard != shards_.front()) continue;
+absl::StatusOr<std::shared_ptr<ShardLink>> ShardGroup::StartShard(
+    int32_t rank) {
+  ShardProcess::Options shard = {
+      .version = options_.version,
+      .model_fingerprint = options_.model_fingerprint,
+      .binary = options_.shard_binary,
+      .args = options_.shard_args,
+      .default_env = options_.shard_default_env,
+      .on_log = options_.on_log};
+  if (memory_ != nullptr) {
+    shard.name = absl::StrCat("the shard of rank ", rank);
+    shard.on_log = [this, rank](char level, std::string_view text) {
+      if (!options_.on_log) return;
+      options_.on_log(
+          level, absl::StrCat("rank ", rank, ": ",
+                              absl::string_view(text.data(), text.size())));
+    };
+    shard.kept_fds = {memory_->fd()};
+    shard.args.push_back(absl::StrCat("--rank=", rank));
+    shard.args.push_back(absl::StrCat("--world-size=", options_.num_shards));
+    shard.args.push_back(absl::StrCat("--group-fd=", memory_->fd()));
+  }
+  return ShardProcess::Start(std::move(shard));
+}
+
+absl::Status ShardGroup::GatherShards() {
+  DROVER_ASSIGN_OR_RETURN(
+      rendezvous_,
+      Rendezvous::Listen(*options_.rendezvous,
+                         {.world_size = options_.num_shards,
+                          .version = options_.version,
+                          .model_fingerprint = options_.model_fingerprint},
+                         [this](char level, std::string_view text) {
+                           if (options_.on_log) options_.on_log(level, text);
+                         }));
+  DROVER_ASSIGN_OR_RETURN(shards_,
+                          rendezvous_->AwaitRanks(options_.start_timeout));
+  return absl::OkStatus();
+}
+
+// All at once: while they load they wait for each other, so that one that is
+// lost must end the others' wait.
+absl::Status ShardGroup::AwaitReady(absl::Duration timeout) {
+  std::vector<std::thread> threads;
+  for (size_t rank = 0; rank < shards_.size(); ++rank) {
+    threads.emplace_back([this, rank, timeout] { AwaitShard(rank, timeout); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  absl::MutexLock lock(&mutex_);
+  return loss_;
+}
+
+void ShardGroup::AwaitShard(size_t rank, absl::Duration timeout) {
+  absl::StatusOr<ShardReady> ready = shards_[rank]->AwaitReady(timeout);
+  if (ready.ok()) {
+    if (rank != 0) return;
     info_ = ready->info;
     device_ = std::move(ready->device);
+    return;
   }
-  return absl::OkStatus();
+  OnEnd(ready.status());
+  for (const std::shared_ptr<ShardLink>& shard : shards_) {
+    if (shard != shards_[rank]) shard->Abandon(ready.status());
+  }
 }
 
 ShardGroup::~ShardGroup() { Stop(); }
@@ -72,35 +113,43 @@ void ShardGroup::Start(ResultCallback on_result) {
     absl::MutexLock lock(&mutex_);
     on_result_ = std::move(on_result);
   }
-  for (const std::unique_ptr<ShardProcess>& shard : shards_) {
+  for (const std::shared_ptr<ShardLink>& shard : shards_) {
     const bool is_first = shard == shards_.front();
     shard->Start(
         [this, is_first](StepResult result) {
           if (is_first) Deliver(std::move(result));
         },
-        [this](const absl::Status& cause) {
-          EndTheirWait();
-          Deliver(cause);
-        });
+        [this](const absl::Status& cause) { OnEnd(cause); });
   }
 }
 
 void ShardGroup::Submit(BatchPlan plan) {
-  for (const std::unique_ptr<ShardProcess>& shard : shards_) {
+  for (const std::shared_ptr<ShardLink>& shard : shards_) {
     shard->Submit(plan);
   }
 }
 
 void ShardGroup::Stop() {
+  absl::Status loss;
   {
     absl::MutexLock lock(&mutex_);
     if (stopped_) return;
     stopped_ = true;
     on_result_ = nullptr;
+    loss = loss_;
   }
-  for (const std::unique_ptr<ShardProcess>& shard : shards_) {
-    if (shard != nullptr) shard->Close();
+  for (const std::shared_ptr<ShardLink>& shard : shards_) {
+    if (shard != nullptr) shard->Close(loss);
   }
+}
+
+void ShardGroup::OnEnd(const absl::Status& cause) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (loss_.ok()) loss_ = cause;
+  }
+  EndTheirWait();
+  Deliver(cause);
 }
 
 void ShardGroup::EndTheirWait() {

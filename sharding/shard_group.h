@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,15 +16,17 @@
 #include "absl/time/time.h"
 #include "model/device_facts.h"
 #include "scheduler/executor.h"
+#include "sharding/hosts/rendezvous.h"
 #include "sharding/ranks/shared_memory.h"
-#include "sharding/shard_process.h"
+#include "sharding/shard_link.h"
 
 namespace drover {
 
-// The router's view of the shards, which run one model together: starts them,
-// speaks to them, and passes their log on. An Executor whose work happens
-// elsewhere: all ranks get the same plans, the first one's results count, and
-// the group is lost with any of them.
+// The router's view of the shards, which run one model together: starts them on
+// this host, passing their log on, or waits for those of other hosts; and
+// speaks to them. An Executor whose work happens elsewhere: all ranks get the
+// same plans, the first one's results count, and the group is lost with any of
+// them.
 class ShardGroup final : public Executor {
  public:
   struct Options {
@@ -34,14 +37,18 @@ class ShardGroup final : public Executor {
     std::string version = DROVER_VERSION;
     std::string model_fingerprint;
     absl::Duration start_timeout = absl::Minutes(10);
+    // Somebody else starts the shards, which come to it: nothing of the above
+    // about programs counts.
+    std::optional<RendezvousOptions> rendezvous;
     // A line of a shard's log. Levels: D, I, W, E. On threads of the group's,
     // one for each shard.
     std::function<void(char level, std::string_view text)> on_log;
   };
 
-  // Starts the shards and waits until they are ready. The status of those that
-  // cannot start carries what the first of them said last: RESOURCE_EXHAUSTED
-  // if the model does not fit into memory, UNAVAILABLE otherwise.
+  // Starts the shards, or waits for them, until they are ready. The status of
+  // those that cannot start carries what the first of them said last:
+  // RESOURCE_EXHAUSTED if the model does not fit into memory, UNAVAILABLE
+  // otherwise.
   static absl::StatusOr<std::unique_ptr<ShardGroup>> Launch(Options options);
   // Ends the shards: asks, waits, kills.
   ~ShardGroup() override;
@@ -60,8 +67,12 @@ class ShardGroup final : public Executor {
   explicit ShardGroup(Options options) : options_(std::move(options)) {}
 
   absl::Status StartShards();
-  absl::Status Connect();
+  absl::StatusOr<std::shared_ptr<ShardLink>> StartShard(int32_t rank);
+  absl::Status GatherShards();
+  absl::Status AwaitReady(absl::Duration timeout);
+  void AwaitShard(size_t rank, absl::Duration timeout);
   void Deliver(absl::StatusOr<StepResult> result);
+  void OnEnd(const absl::Status& cause);
   // Ranks stop waiting for each other.
   void EndTheirWait();
 
@@ -71,8 +82,10 @@ class ShardGroup final : public Executor {
   absl::Mutex mutex_;
   ResultCallback on_result_ ABSL_GUARDED_BY(mutex_);
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
-  std::unique_ptr<SharedMemory> memory_;  // of the ranks; null: only one
-  std::vector<std::unique_ptr<ShardProcess>> shards_;  // by rank
+  absl::Status loss_ ABSL_GUARDED_BY(mutex_);  // the first one's cause
+  std::unique_ptr<SharedMemory> memory_;       // null: one rank, or other hosts
+  std::unique_ptr<Rendezvous> rendezvous_;
+  std::vector<std::shared_ptr<ShardLink>> shards_;  // by rank
 };
 
 }  // namespace drover

@@ -1,14 +1,17 @@
 // drover-shard: one rank of the model. Started by `drover serve`, which it
-// serves over the descriptor it inherits, and ends when the router does.
+// serves over the descriptor it inherits, or by an operator, and then it comes
+// to the router's rendezvous. It ends when the router does.
 //
 // Its log goes to standard error, a level's letter before each line
-// ("I loaded …"); the router passes it on.
+// ("I loaded …"); the router that started it passes it on.
 
+#include <signal.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <utility>
@@ -21,9 +24,9 @@
 #include "model/model_config.h"
 #include "model/model_executor.h"
 #include "sharding/exit_status.h"
-#include "sharding/ranks/shared_memory.h"
-#include "sharding/ranks/shared_memory_collective.h"
+#include "sharding/group_member.h"
 #include "sharding/serve_shard.h"
+#include "sharding/shard_flags.h"
 #ifdef DROVER_WITH_CUDA
 #include "model/cuda/cuda_executor.h"
 #endif
@@ -31,72 +34,12 @@
 namespace drover {
 namespace {
 
-struct ShardOptions {
-  std::string model;
-  std::string load_format = "safetensors";
-  std::string model_config;
-  std::string dtype;
-  std::string log_level = "info";
-  std::string device = "auto";
-  double gpu_memory_fraction = 0.9;
-  int32_t max_top_n = 10;
-  int router_fd = -1;
-  int32_t rank = 0;
-  int32_t world_size = 1;
-  int group_fd = -1;
-  int32_t group_patience_seconds = 60;
-  ModelExecutorOptions executor;
-};
-
-void Describe(CLI::App& app, ShardOptions& options) {
-  app.set_version_flag("--version",
-                       std::string("drover-shard ") + DROVER_VERSION);
-  app.add_option("--router-fd", options.router_fd,
-                 "Connected socket of the router that started this process")
-      ->required();
-  app.add_option("--rank", options.rank, "Which part of the model this has");
-  app.add_option("--world-size", options.world_size,
-                 "How many shards run the model together");
-  app.add_option("--group-fd", options.group_fd,
-                 "Memory that these share, made by the router");
-  app.add_option("--group-patience-seconds", options.group_patience_seconds,
-                 "How long one of them waits for another in a step");
-  app.add_option("--model", options.model,
-                 "Folder with config.json and safetensors");
-  app.add_option("--load-format", options.load_format,
-                 "safetensors, or dummy for random weights")
-      ->check(CLI::IsMember({"safetensors", "dummy"}));
-  app.add_option("--model-config", options.model_config,
-                 "Shape of dummy weights, by name");
-  app.add_option("--dtype", options.dtype,
-                 "float32, bfloat16 or, on a GPU, float16; default: the "
-                 "model's own");
-  app.add_option("--device", options.device,
-                 "cpu, cuda, or auto: a GPU where there is one")
-      ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
-  app.add_option("--gpu-memory-fraction", options.gpu_memory_fraction,
-                 "Of the GPU's memory, for weights, activations and KV cache");
-  app.add_option("--max-top-n", options.max_top_n,
-                 "Most entries of best tokens that a request may ask for");
-  app.add_option("--kv-cache-bytes", options.executor.kv_cache_bytes,
-                 "Memory of the KV cache; 0: a quarter of what there is, or "
-                 "what is left on a GPU");
-  app.add_option("--num-slots", options.executor.num_slots,
-                 "Sequences that run at once");
-  app.add_option("--max-step-tokens", options.executor.max_step_tokens,
-                 "Tokens in one step, all sequences together");
-  app.add_option("--max-sequence-length", options.executor.max_sequence_length,
-                 "Longest sequence; 0: the model's own limit");
-  app.add_option("--threads", options.executor.num_threads,
-                 "Threads of a step; 0: one for each CPU");
-  app.add_option("--log-level", options.log_level,
-                 "debug, info, warning or error");
-}
-
-void StartLogging(const std::string& level) {
+void StartLogging(const ShardOptions& options) {
   auto logger = spdlog::stderr_logger_mt("shard");
-  logger->set_pattern("%L %v");
-  logger->set_level(spdlog::level::from_str(level));
+  // The router that started us tells the time itself.
+  logger->set_pattern(options.rendezvous.empty() ? "%L %v"
+                                                 : "%Y-%m-%d %T.%e %L %v");
+  logger->set_level(spdlog::level::from_str(options.log_level));
   spdlog::set_default_logger(std::move(logger));
 }
 
@@ -149,47 +92,41 @@ void LogReady(const ShardOptions& options, const Executor& executor) {
                absl::ToDoubleSeconds(summary.elapsed));
 }
 
-// While they load, ranks wait for the slowest.
-constexpr absl::Duration kLoadPatience = absl::Minutes(10);
+// An operator's rank obeys SIGTERM only while it is in no group: the router
+// drains first, and its end is theirs. (As a container's first process it would
+// not be ended by the signal anyway.)
+void EndOnSignal(int /*number*/) { std::_Exit(0); }
 
-// This rank's place in its group.
-struct Membership {
-  std::unique_ptr<SharedMemory> memory;
-  std::shared_ptr<SharedMemoryCollective> collective;
-};
-
-absl::StatusOr<Membership> JoinGroup(const ShardOptions& options) {
-  if (options.rank < 0 || options.rank >= options.world_size) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "--rank ", options.rank, ": expected 0 to ", options.world_size - 1));
-  }
-  Membership membership;
-  DROVER_ASSIGN_OR_RETURN(
-      membership.memory,
-      SharedMemory::Map(options.group_fd, SharedMemoryCollective::RegionBytes(
-                                              options.world_size)));
-  membership.collective = std::make_shared<SharedMemoryCollective>(
-      membership.memory->data(), options.rank, options.world_size,
-      kLoadPatience);
-  return membership;
+absl::StatusOr<GroupMember> JoinGroup(const std::string& fingerprint,
+                                      ShardOptions& options) {
+  if (options.rendezvous.empty()) return JoinLocalGroup(options);
+  signal(SIGTERM, EndOnSignal);
+  signal(SIGINT, EndOnSignal);
+  DROVER_ASSIGN_OR_RETURN(GroupMember member,
+                          JoinAtRendezvous(fingerprint, options));
+  signal(SIGTERM, SIG_IGN);
+  return member;
 }
 
 absl::Status ServeCpu(ShardOptions options, const std::string& fingerprint) {
-  Membership membership;  // outlives the executor
-  if (options.world_size > 1) {
-    DROVER_ASSIGN_OR_RETURN(membership, JoinGroup(options));
-    options.executor.collective = membership.collective;
+  DROVER_ASSIGN_OR_RETURN(const GroupMember member,
+                          JoinGroup(fingerprint, options));
+  options.executor.collective = member.collective;
+  const absl::StatusOr<std::unique_ptr<ModelExecutor>> executor =
+      ModelExecutor::Create(options.executor, ProgressLog());
+  if (!executor.ok()) {
+    if (member.stream != nullptr) member.stream->Fail(executor.status());
+    return executor.status();
   }
-  DROVER_ASSIGN_OR_RETURN(
-      const std::unique_ptr<ModelExecutor> executor,
-      ModelExecutor::Create(options.executor, ProgressLog()));
-  if (membership.collective != nullptr) {
-    membership.collective->set_patience(
-        absl::Seconds(options.group_patience_seconds));
+  if (member.collective != nullptr) {
+    member.set_patience(absl::Seconds(options.group_patience_seconds));
   }
-  LogReady(options, *executor);
-  return ServeShard(*executor, executor->device(), DROVER_VERSION, fingerprint,
-                    options.router_fd);
+  LogReady(options, **executor);
+  const DeviceFacts& device = (*executor)->device();
+  return member.stream != nullptr
+             ? member.stream->Serve(**executor, device)
+             : ServeShard(**executor, device, DROVER_VERSION, fingerprint,
+                          options.router_fd);
 }
 
 #ifdef DROVER_WITH_CUDA
@@ -235,6 +172,7 @@ bool UsesCuda(const ShardOptions& options) { return options.device == "cuda"; }
 #endif  // DROVER_WITH_CUDA
 
 absl::Status RunShard(ShardOptions options) {
+  DROVER_RETURN_IF_ERROR(options.Validate());
   std::string fingerprint;
   if (options.load_format == "dummy") {
     absl::StatusOr<ModelConfig> config =
@@ -251,9 +189,10 @@ absl::Status RunShard(ShardOptions options) {
     DROVER_ASSIGN_OR_RETURN(options.executor.dtype, ParseDType(options.dtype));
   }
   if (UsesCuda(options)) {
-    if (options.world_size > 1) {
+    if (options.world_size > 1 || !options.rendezvous.empty()) {
       return absl::UnimplementedError(
-          "more than one shard runs on the CPU only: --device cpu");
+          "more than one shard, or one at a rendezvous, runs on the CPU only: "
+          "--device cpu");
     }
     return ServeCuda(options, fingerprint);
   }
@@ -264,11 +203,14 @@ absl::Status RunShard(ShardOptions options) {
 }  // namespace drover
 
 int main(int argc, char** argv) {
-  CLI::App app("One rank of a Drover model; started by `drover serve`.");
+  CLI::App app(
+      "One rank of a Drover model; started by `drover serve`, or by an "
+      "operator "
+      "for `drover serve --rendezvous`.");
   drover::ShardOptions options;
-  drover::Describe(app, options);
+  drover::AddShardFlags(app, options);
   CLI11_PARSE(app, argc, argv);
-  drover::StartLogging(options.log_level);
+  drover::StartLogging(options);
   const absl::Status status = drover::RunShard(std::move(options));
   if (status.ok()) return 0;
   spdlog::error("{}", std::string(status.message()));

@@ -67,18 +67,20 @@ ShardProcess::~ShardProcess() {
   child_.reset();
 }
 
-absl::StatusOr<ShardReady> ShardProcess::Connect(
-    const std::string& version, const std::string& model_fingerprint,
-    absl::Duration timeout) {
+absl::StatusOr<ShardReady> ShardProcess::AwaitReady(absl::Duration timeout) {
   has_connected_ = true;
   absl::StatusOr<ShardReady> ready =
-      client_->Connect(version, model_fingerprint, timeout);
+      client_->Connect(options_.version, options_.model_fingerprint, timeout);
   if (absl::IsDeadlineExceeded(ready.status())) {
     child_->Signal(SIGKILL);
     return absl::UnavailableError(ready.status().message());
   }
   if (!ready.ok()) return CauseOfFailedStart(ready.status());
   return ready;
+}
+
+void ShardProcess::Abandon(const absl::Status& /*why*/) {
+  child_->Signal(SIGKILL);
 }
 
 void ShardProcess::Start(std::function<void(StepResult)> on_result,
@@ -89,7 +91,7 @@ void ShardProcess::Start(std::function<void(StepResult)> on_result,
   });
 }
 
-void ShardProcess::Close() {
+void ShardProcess::Close(const absl::Status& /*why*/) {
   if (has_connected_ && client_->Close(kPartingTime)) {
     child_->WaitForExit(kPartingTime);
   }

@@ -15,16 +15,19 @@
 #include "absl/time/time.h"
 #include "sharding/child_process.h"
 #include "sharding/shard_client.h"
+#include "sharding/shard_link.h"
 
 namespace drover {
 
 // The router's view of one shard: its process, its stream, and what it said
 // last. Router and shard share a socket pair made before the shard starts: no
 // name in the file system, nobody else can connect, and nothing is left behind.
-class ShardProcess {
+class ShardProcess final : public ShardLink {
  public:
   struct Options {
     std::string name = "the shard";  // in errors
+    std::string version;             // must equal the shard's
+    std::string model_fingerprint;   // likewise
     std::string binary;
     std::vector<std::string> args;
     std::vector<std::string> default_env;  // see ChildProcess
@@ -36,24 +39,17 @@ class ShardProcess {
   // The process runs; it may still load.
   static absl::StatusOr<std::unique_ptr<ShardProcess>> Start(Options options);
   // Ends it: asks if Close was not called, then kills.
-  ~ShardProcess();
+  ~ShardProcess() override;
 
-  // Waits until the shard is ready. The status of one that cannot start carries
-  // what it said last: RESOURCE_EXHAUSTED if the model does not fit into
-  // memory, UNAVAILABLE otherwise.
-  absl::StatusOr<ShardReady> Connect(const std::string& version,
-                                     const std::string& model_fingerprint,
-                                     absl::Duration timeout);
-
-  // As ShardClient's; the status of the end is its cause, UNAVAILABLE.
+  // ---- ShardLink ----
+  absl::StatusOr<ShardReady> AwaitReady(absl::Duration timeout) override;
+  void Abandon(const absl::Status& why) override;
   void Start(std::function<void(StepResult)> on_result,
-             std::function<void(absl::Status)> on_end);
-  void Submit(const BatchPlan& plan) { client_->Submit(plan); }
-
-  // No more plans; waits until it has left. Nothing before Connect.
-  void Close();
-
-  pid_t pid() const { return child_->pid(); }
+             std::function<void(absl::Status)> on_end) override;
+  void Submit(const BatchPlan& plan) override { client_->Submit(plan); }
+  // Nothing before AwaitReady.
+  void Close(const absl::Status& why) override;
+  pid_t pid() const override { return child_->pid(); }
 
  private:
   explicit ShardProcess(Options options) : options_(std::move(options)) {}

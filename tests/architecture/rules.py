@@ -16,6 +16,7 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^">]+)[">]', re.MULTILINE)
 
 # What an include that is not ours belongs to; the first match counts.
 LIBRARIES = (
+    ("openssl", re.compile(r"^openssl/")),
     ("torch", re.compile(r"^(ATen|c10|torch|caffe2)/")),
     ("rpc", re.compile(r"^(google/protobuf|grpc|grpcpp|grpc\+\+)/|\.pb\.h$")),
     ("prometheus", re.compile(r"^prometheus/")),
@@ -63,17 +64,28 @@ RULES = {
     # it knows a model's shape.
     "sharding/ranks":
         _rule("base model sharding/ranks", "absl"),
+    # What router and ranks on several hosts say to each other, and how.
+    "sharding/hosts":
+        _rule("base scheduler model proto sharding sharding/ranks "
+              "sharding/hosts",
+              "absl json rpc openssl"),
     "sharding":
-        _rule("base scheduler model proto sharding sharding/ranks",
+        _rule("base scheduler model proto sharding sharding/ranks "
+              "sharding/hosts",
               "absl spdlog json rpc"),
     # The worker's main joins the model (torch) with a service whose header
     # keeps gRPC to itself.
-    "sharding/shard_main.cc":
-        _rule("base scheduler model sharding sharding/ranks",
-              "absl cli spdlog json torch"),
+    **{
+        f"sharding/{file}":
+            _rule("base scheduler model sharding sharding/ranks "
+                  "sharding/hosts",
+                  "absl cli spdlog json torch")
+        for file in ("group_member.h", "group_member.cc", "shard_flags.h",
+                     "shard_flags.cc", "shard_main.cc")
+    },
     "server":
         _rule("base scheduler model model/tokenizer proto sharding "
-              "sharding/ranks server",
+              "sharding/ranks sharding/hosts server",
               "absl cli spdlog json rpc prometheus civetweb"),
 }
 
