@@ -138,14 +138,13 @@ absl::Status ServeProcess::LaunchShard() {
   group.shard_binary = binary;
   group.shard_args = ShardArgs(options_);
   group.num_shards = options_.num_shard;
+  group.patience = absl::Seconds(options_.shard_patience_seconds);
   if (!options_.rendezvous.empty()) {
     DROVER_ASSIGN_OR_RETURN(const HostPort address,
                             ParseHostPort("--rendezvous", options_.rendezvous));
-    group.rendezvous = {
-        .address = address,
-        .security = options_.rendezvous_security,
-        .settings = MakeShardSettings(options_),
-        .patience = absl::Seconds(options_.shard_patience_seconds)};
+    group.rendezvous = {.address = address,
+                        .security = options_.rendezvous_security,
+                        .settings = MakeShardSettings(options_)};
   }
   if (std::getenv("OMP_WAIT_POLICY") == nullptr) {
     group.shard_default_env = {

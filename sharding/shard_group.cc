@@ -48,6 +48,8 @@ absl::StatusOr<std::shared_ptr<ShardLink>> ShardGroup::StartShard(
       .binary = options_.shard_binary,
       .args = options_.shard_args,
       .default_env = options_.shard_default_env,
+      .patience = options_.patience,
+      .parting_time = options_.parting_time,
       .on_log = options_.on_log};
   if (memory_ != nullptr) {
     shard.name = absl::StrCat("the shard of rank ", rank);
@@ -71,7 +73,8 @@ absl::Status ShardGroup::GatherShards() {
       Rendezvous::Listen(*options_.rendezvous,
                          {.world_size = options_.num_shards,
                           .version = options_.version,
-                          .model_fingerprint = options_.model_fingerprint},
+                          .model_fingerprint = options_.model_fingerprint,
+                          .patience = options_.patience},
                          [this](char level, std::string_view text) {
                            if (options_.on_log) options_.on_log(level, text);
                          }));

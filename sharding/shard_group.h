@@ -37,8 +37,12 @@ class ShardGroup final : public Executor {
     std::string version = DROVER_VERSION;
     std::string model_fingerprint;
     absl::Duration start_timeout = absl::Minutes(10);
-    // Somebody else starts the shards, which come to it: nothing of the above
-    // about programs counts.
+    // A shard that does not answer for twice as long is lost, whatever it does.
+    absl::Duration patience = absl::Minutes(1);
+    // How long shards may take to finish their step and leave.
+    absl::Duration parting_time = absl::Seconds(5);
+    // Somebody else starts the shards, which come to it: nothing that is said
+    // about programs here counts.
     std::optional<RendezvousOptions> rendezvous;
     // A line of a shard's log. Levels: D, I, W, E. On threads of the group's,
     // one for each shard.

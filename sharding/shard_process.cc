@@ -2,24 +2,29 @@
 
 #include <fcntl.h>
 #include <grpcpp/create_channel_posix.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/clock.h"
 #include "base/status_macros.h"
-#include "sharding/channel_limits.h"
+#include "sharding/channel_settings.h"
 #include "sharding/exit_status.h"
+#include "sharding/hosts/socket_calls.h"
 
 namespace drover {
 namespace {
 
-// How long a shard may take to finish its step and leave.
-constexpr absl::Duration kPartingTime = absl::Seconds(5);
+// How long one that could not start may take to give its memory back: a device
+// does so slowly.
+constexpr absl::Duration kExitTime = absl::Seconds(5);
 
 }  // namespace
 
@@ -54,29 +59,40 @@ absl::Status ShardProcess::Launch() {
   child_ = *std::move(started);
 
   fcntl(sockets[0], F_SETFL, O_NONBLOCK);
-  grpc::ChannelArguments arguments;
-  arguments.SetMaxReceiveMessageSize(kMaxShardMessageBytes);
-  arguments.SetMaxSendMessageSize(kMaxShardMessageBytes);
-  client_ = std::make_unique<ShardClient>(
-      grpc::CreateCustomInsecureChannelFromFd("shard", sockets[0], arguments));
+  fd_ = sockets[0];
   return absl::OkStatus();
 }
 
 ShardProcess::~ShardProcess() {
   client_.reset();
   child_.reset();
+  if (fd_ >= 0) close(fd_);
 }
 
 absl::StatusOr<ShardReady> ShardProcess::AwaitReady(absl::Duration timeout) {
-  has_connected_ = true;
-  absl::StatusOr<ShardReady> ready =
-      client_->Connect(options_.version, options_.model_fingerprint, timeout);
+  absl::StatusOr<ShardReady> ready = Connect(timeout);
   if (absl::IsDeadlineExceeded(ready.status())) {
     child_->Signal(SIGKILL);
-    return absl::UnavailableError(ready.status().message());
+    return absl::UnavailableError(absl::StrCat(
+        options_.name, " was not ready after ", absl::FormatDuration(timeout)));
   }
   if (!ready.ok()) return CauseOfFailedStart(ready.status());
   return ready;
+}
+
+// While it loads, it does not answer: gRPC would take it for lost. It speaks
+// first, or its end closes.
+absl::StatusOr<ShardReady> ShardProcess::Connect(absl::Duration timeout) {
+  const absl::Time start = Clock::Monotonic().Now();
+  if (!WaitFor(fd_, POLLIN, timeout)) {
+    return absl::DeadlineExceededError("it has not said a word");
+  }
+  client_ =
+      std::make_unique<ShardClient>(grpc::CreateCustomInsecureChannelFromFd(
+          "shard", std::exchange(fd_, -1),
+          ChannelArguments(options_.patience)));
+  return client_->Connect(options_.version, options_.model_fingerprint,
+                          timeout - (Clock::Monotonic().Now() - start));
 }
 
 void ShardProcess::Abandon(const absl::Status& /*why*/) {
@@ -92,8 +108,8 @@ void ShardProcess::Start(std::function<void(StepResult)> on_result,
 }
 
 void ShardProcess::Close(const absl::Status& /*why*/) {
-  if (has_connected_ && client_->Close(kPartingTime)) {
-    child_->WaitForExit(kPartingTime);
+  if (client_ != nullptr && client_->Close(options_.parting_time)) {
+    child_->WaitForExit(options_.parting_time);
   }
 }
 
@@ -114,8 +130,7 @@ void ShardProcess::OnLine(std::string_view line) {
 
 absl::Status ShardProcess::CauseOfFailedStart(const absl::Status& status) {
   const absl::Status cause = CauseOfEnd(status);
-  // A device gives much memory back slowly.
-  if (child_->WaitForExit(kPartingTime) &&
+  if (child_->WaitForExit(kExitTime) &&
       child_->exit_status() == kExitDoesNotFit) {
     return absl::ResourceExhaustedError(cause.message());
   }
@@ -123,7 +138,8 @@ absl::Status ShardProcess::CauseOfFailedStart(const absl::Status& status) {
 }
 
 absl::Status ShardProcess::CauseOfEnd(const absl::Status& status) {
-  const bool exited = child_->WaitForExit(absl::Seconds(2));
+  const bool exited =
+      child_->WaitForExit(std::min(options_.parting_time, absl::Seconds(2)));
   absl::MutexLock lock(&mutex_);
   if (!last_error_line_.empty()) {
     return absl::UnavailableError(last_error_line_);

@@ -30,8 +30,10 @@ class ShardProcess final : public ShardLink {
     std::string model_fingerprint;   // likewise
     std::string binary;
     std::vector<std::string> args;
-    std::vector<std::string> default_env;  // see ChildProcess
-    std::vector<int> kept_fds;             // likewise
+    std::vector<std::string> default_env;            // see ChildProcess
+    std::vector<int> kept_fds;                       // likewise
+    absl::Duration patience = absl::Minutes(1);      // see ShardGroup
+    absl::Duration parting_time = absl::Seconds(5);  // likewise
     // A line of its log. Levels: D, I, W, E. On a thread of this object's.
     std::function<void(char level, std::string_view text)> on_log;
   };
@@ -55,19 +57,20 @@ class ShardProcess final : public ShardLink {
   explicit ShardProcess(Options options) : options_(std::move(options)) {}
 
   absl::Status Launch();
+  absl::StatusOr<ShardReady> Connect(absl::Duration timeout);
   void OnLine(std::string_view line);
   absl::Status CauseOfFailedStart(const absl::Status& status);
   // Why the shard is gone, after its stream ended with `status`.
   absl::Status CauseOfEnd(const absl::Status& status);
 
   const Options options_;
-  bool has_connected_ = false;  // or tried to
   absl::Mutex mutex_;
   // Of the shard's own log, and of what a library or a crash printed.
   std::string last_error_line_ ABSL_GUARDED_BY(mutex_);
   std::string last_foreign_line_ ABSL_GUARDED_BY(mutex_);
+  int fd_ = -1;  // of our end, until the client has it
   std::unique_ptr<ChildProcess> child_;
-  std::unique_ptr<ShardClient> client_;
+  std::unique_ptr<ShardClient> client_;  // null: it has not said a word
 };
 
 }  // namespace drover

@@ -10,7 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "sharding/channel_limits.h"
+#include "sharding/channel_settings.h"
 #include "sharding/serve_shard.h"
 #include "sharding/shard_codec.h"
 
@@ -143,8 +143,8 @@ absl::Status ServeShard(Executor& executor, const DeviceFacts& device,
   }
   ShardService service(executor, device, version, model_fingerprint);
   grpc::ServerBuilder builder;
-  builder.SetMaxReceiveMessageSize(kMaxShardMessageBytes);
-  builder.SetMaxSendMessageSize(kMaxShardMessageBytes);
+  // The router watches the shard, and the kernel the router.
+  ConfigureServer(absl::InfiniteDuration(), builder);
   builder.RegisterService(&service);
   const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr) return absl::InternalError("gRPC does not start");

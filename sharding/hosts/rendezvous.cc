@@ -11,7 +11,7 @@
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
-#include "sharding/channel_limits.h"
+#include "sharding/channel_settings.h"
 #include "sharding/hosts/rendezvous_credentials.h"
 
 namespace drover {
@@ -65,17 +65,9 @@ absl::StatusOr<std::unique_ptr<Rendezvous>> Rendezvous::Listen(
 absl::Status Rendezvous::StartServer(const RendezvousOptions& options) {
   DROVER_ASSIGN_OR_RETURN(const auto credentials,
                           RouterCredentials(options.security));
-  const auto patience =
-      static_cast<int>(absl::ToInt64Milliseconds(options.patience));
   grpc::ServerBuilder builder;
-  builder.SetMaxReceiveMessageSize(kMaxShardMessageBytes);
-  builder.SetMaxSendMessageSize(kMaxShardMessageBytes);
+  ConfigureServer(group_.patience, builder);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, patience);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, patience);
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  builder.AddChannelArgument(
-      GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 100);
   builder.AddListeningPort(FormatHostPort(options.address), credentials,
                            &port_);
   builder.RegisterService(&service_);

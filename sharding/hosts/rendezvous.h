@@ -26,8 +26,6 @@ struct RendezvousOptions {
   HostPort address;  // port 0: any free one
   RendezvousSecurity security;
   ShardSettings settings;  // what every rank is told
-  // A rank whose connection is silent for twice as long is lost.
-  absl::Duration patience = absl::Minutes(1);
 };
 
 // Where ranks of other hosts come to: the router's port for them. A rank that
@@ -35,11 +33,13 @@ struct RendezvousOptions {
 // Outlives the links that it gave.
 class Rendezvous {
  public:
-  // What a rank has to agree with.
+  // What a rank has to agree with, and how it is watched.
   struct Group {
     int32_t world_size = 1;
     std::string version;
     std::string model_fingerprint;
+    // A rank that does not answer for twice as long is lost.
+    absl::Duration patience = absl::Minutes(1);
   };
   // One line; levels: I, W. On threads of gRPC's.
   using LogCallback = std::function<void(char level, std::string_view text)>;

@@ -8,7 +8,7 @@
 #include "absl/time/clock.h"
 #include "base/clock.h"
 #include "base/status_macros.h"
-#include "sharding/channel_limits.h"
+#include "sharding/channel_settings.h"
 #include "sharding/hosts/rendezvous_credentials.h"
 #include "sharding/hosts/router_call.h"
 
@@ -21,20 +21,13 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(
     const RouterStream::Options& options) {
   DROVER_ASSIGN_OR_RETURN(const auto credentials,
                           RankCredentials(options.security));
-  const auto patience =
-      static_cast<int>(absl::ToInt64Milliseconds(options.patience));
   const auto retry =
       static_cast<int>(absl::ToInt64Milliseconds(kRetryInterval));
-  grpc::ChannelArguments arguments;
-  arguments.SetMaxReceiveMessageSize(kMaxShardMessageBytes);
-  arguments.SetMaxSendMessageSize(kMaxShardMessageBytes);
+  grpc::ChannelArguments arguments = ChannelArguments(options.patience);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, retry);
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5 * retry);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 5 * retry);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, patience);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, patience);
-  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   return grpc::CreateCustomChannel(FormatHostPort(options.rendezvous),
                                    credentials, arguments);
 }
