@@ -33,9 +33,11 @@ readonly BUILD_PACKAGES=(
 readonly TEST_PACKAGES=(
   binutils
   git
+  iproute2
   libbenchmark-dev
   libgmock-dev
   libgtest-dev
+  openssl
   python3-grpcio
   python3-protobuf
   python3-venv

@@ -86,7 +86,7 @@ RULES = {
     "server":
         _rule("base scheduler model model/tokenizer proto sharding "
               "sharding/ranks sharding/hosts server",
-              "absl cli spdlog json rpc prometheus civetweb"),
+              "absl cli spdlog json rpc prometheus civetweb openssl"),
 }
 
 # Two libraries that must not meet in one translation unit, and why.
