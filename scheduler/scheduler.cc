@@ -113,7 +113,7 @@ std::optional<BatchPlan> Scheduler::MakePlan(absl::Time now) {
 
 void Scheduler::EndExpired(absl::Time now) {
   // An idle server answers even an expired request with a token, as TGIS does.
-  const bool idle = num_running_ == 0 && in_flight_.empty();
+  const bool idle = num_running_ == 0;
   std::vector<RequestId> overdue, abandoned;
   for (const Sequence* sequence : waiting_) {
     if (sequence->request.client_deadline <= now) {
@@ -435,12 +435,7 @@ absl::Status Scheduler::CommitWork(const PlannedWork& work,
   }
   if (result->status == SequenceStatus::kNonFiniteLogits) {
     End(work.id, EndCause::kFailed,
-        absl::InternalError(absl::StrCat(
-            sequence->generated.empty()
-                ? ""
-                : absl::StrCat("Error after generating ",
-                               sequence->num_generated(), " tokens: "),
-            "the model's logits are not finite")));
+        absl::InternalError("the model's logits are not finite"));
     return absl::OkStatus();
   }
   if (work.scores) {

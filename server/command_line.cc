@@ -1,6 +1,7 @@
 #include "server/command_line.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdlib>
 #include <sstream>
 #include <vector>
@@ -224,6 +225,10 @@ std::variant<Command, CommandLineAnswer> ParseCommandLine(
 
   if (serve_command->parsed()) {
     absl::Status valid = ApplyLauncherOptions(*serve_command, launcher, serve);
+    if (serve_command->count("--max-step-tokens") == 0) {
+      serve.max_step_tokens =
+          std::max(serve.max_step_tokens, serve.max_batch_size);
+    }
     if (valid.ok()) valid = serve.Validate();
     if (!valid.ok()) {
       return UsageError(std::string(valid.message()), "drover serve");

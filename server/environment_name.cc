@@ -5,7 +5,8 @@
 namespace drover {
 
 std::string EnvironmentName(std::string_view flag) {
-  std::string name(flag.substr(flag.find("--") + 2));
+  flag.remove_prefix(flag.find("--") + 2);
+  std::string name(flag.substr(0, flag.find(',')));
   for (char& c : name) {
     c = c == '-' ? '_'
                  : static_cast<char>(std::toupper(static_cast<uint8_t>(c)));

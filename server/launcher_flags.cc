@@ -33,6 +33,7 @@ constexpr const char* kWithoutEffect[] = {
     "--speculator-max-batch-size",
     "--speculator-n-candidates",
     "--speculator-name",
+    "--speculator-revision",
     "--trust-remote-code",
 };
 
@@ -72,7 +73,7 @@ void AddLauncherFlags(CLI::App& app, LauncherOptions& launcher,
         ->envname(EnvironmentName(flag))
         ->group(kHeading);
   };
-  add("--model-name", launcher.model_name, "The same as --model");
+  add("--model-name,--model-id", launcher.model_name, "The same as --model");
   add("--dtype-str", launcher.dtype_str, "The same as --dtype");
   add("--num-gpus", launcher.num_gpus, "The same as --num-shard");
   add("-c,--cuda-process-memory-fraction",

@@ -2,7 +2,10 @@
 
 #include <vector>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
 #include "base/strings.h"
 #include "nlohmann/json.hpp"
 #include "spdlog/pattern_formatter.h"
@@ -115,6 +118,20 @@ absl::StatusOr<LogFormat> ParseLogFormat(std::string_view name) {
   if (name == "json") return LogFormat::kJson;
   return absl::InvalidArgumentError(
       StrCat("--log-format ", Quoted(name), ": expected text or json"));
+}
+
+std::string CanonicalLogLevel(std::string_view text) {
+  for (const absl::string_view directive :
+       absl::StrSplit(ToAbsl(text), ',', absl::SkipWhitespace())) {
+    // Of one part of the program: there is but one level here.
+    if (absl::StrContains(directive, '=')) continue;
+    std::string name =
+        absl::AsciiStrToLower(absl::StripAsciiWhitespace(directive));
+    if (name == "trace") return "debug";
+    if (name == "warn") return "warning";
+    return name;
+  }
+  return text.empty() ? "" : "info";
 }
 
 absl::StatusOr<spdlog::level::level_enum> ParseLogLevel(std::string_view name) {

@@ -25,6 +25,10 @@ enum class LogFormat {
 };
 
 absl::StatusOr<LogFormat> ParseLogFormat(std::string_view name);
+// What LOG_LEVEL may hold elsewhere, in ParseLogLevel's names where it has one:
+// capitals, "trace", "warn", and filters by module, of which the part without a
+// module counts.
+std::string CanonicalLogLevel(std::string_view text);
 // "debug", "info", "warning", "error", "off".
 absl::StatusOr<spdlog::level::level_enum> ParseLogLevel(std::string_view name);
 

@@ -1,10 +1,12 @@
 #include "server/serve_flags.h"
 
 #include <CLI/CLI.hpp>
+#include <functional>
 #include <string>
 
 #include "server/byte_size.h"
 #include "server/environment_name.h"
+#include "server/logging.h"
 
 namespace drover {
 namespace {
@@ -42,17 +44,24 @@ class FlagGroup {
   // name: as CLI11's default it would be what a bare flag means.
   CLI::Option* AddSwitch(const std::string& flag, bool& target,
                          const std::string& help) {
-    const auto parse = [flag, &target](const std::string& text) {
+    return AddSwitch(
+               flag, [&target](bool value) { target = value; }, help)
+        ->type_name(target ? "[true|false]=true" : "[true|false]=false");
+  }
+  CLI::Option* AddSwitch(const std::string& flag,
+                         const std::function<void(bool)>& set,
+                         const std::string& help) {
+    const auto parse = [flag, set](const std::string& text) {
       const bool is_true = text == "true" || text.empty();
       if (!is_true && text != "false") {
         throw CLI::ValidationError(flag, text + ": expected true or false");
       }
-      target = is_true;
+      set(is_true);
     };
     return Finish(flag,
                   app_.add_option_function<std::string>(flag, parse, help))
         ->expected(0, 1)
-        ->type_name(target ? "[true|false]=true" : "[true|false]=false");
+        ->type_name("[true|false]=false");
   }
 
  private:
@@ -99,7 +108,8 @@ void AddLimitFlags(CLI::App& app, ServeOptions& options) {
   group.Add("--max-concurrent-requests", options.max_concurrent_requests,
             "Inputs running and waiting, beyond which calls are refused");
   group.Add("--max-step-tokens", options.max_step_tokens,
-            "Tokens in one step: more gives throughput, fewer gives evenness");
+            "Tokens in one step: more gives throughput, fewer gives evenness; "
+            "at least --max-batch-size");
   group.Add("--target-step-ms", options.target_step_ms,
             "Milliseconds that a step may take in which sequences decode: "
             "prompts are computed in chunks that are expected to keep to it; "
@@ -168,13 +178,17 @@ void AddRendezvousFlags(CLI::App& app, ServeOptions& options) {
 void AddLogFlags(CLI::App& app, ServeOptions& options) {
   FlagGroup group(app, "Log");
   group.Add("--log-format", options.log_format, "text or json");
-  group.Add("--log-level", options.log_level,
-            "debug, info, warning, error or off");
-  app.add_flag_callback(
-         "--json-output", [&options] { options.log_format = "json"; },
-         "The same as --log-format json")
-      ->envname("JSON_OUTPUT")
-      ->group("Log");
+  group
+      .Add("--log-level", options.log_level,
+           "debug, info, warning, error or off; or as RUST_LOG has it")
+      ->transform(
+          [](const std::string& text) { return CanonicalLogLevel(text); });
+  group.AddSwitch(
+      "--json-output",
+      [&options](bool is_json) {
+        if (is_json) options.log_format = "json";
+      },
+      "The same as --log-format json");
 }
 
 }  // namespace

@@ -361,6 +361,17 @@ TEST(SchedulerTest, NonFiniteLogitsFailOneSequenceAndNoOther) {
   }
   EXPECT_EQ(num_failed, 1);
   EXPECT_EQ(num_tokens, 1);
+
+  // How far a request had come is for whoever tells the client.
+  ASSERT_TRUE(scheduler.Plan(now).has_value());
+  result = {.step = 2,
+            .sequences = {{.slot = plan->admissions[1].slot,
+                           .status = SequenceStatus::kNonFiniteLogits}}};
+  ASSERT_EQ(scheduler.Commit(result, now), absl::OkStatus());
+  const auto events = scheduler.TakeEvents();
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(std::get<RequestEnded>(events[0].second).status,
+            absl::InternalError("the model's logits are not finite"));
 }
 
 TEST(SchedulerTest, AResultThatBreaksTheContractIsAnError) {

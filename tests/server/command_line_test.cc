@@ -119,6 +119,30 @@ TEST(CommandLineTest, JsonOutputIsAnotherNameForTheLogFormat) {
   EXPECT_EQ(
       ParseAs<ServeOptions>({"serve", "--model=m", "--json-output"}).log_format,
       "json");
+  EXPECT_EQ(
+      ParseAs<ServeOptions>({"serve", "--json-output", "true", "--model=m"})
+          .log_format,
+      "json");
+}
+
+TEST(CommandLineTest, LogLevelsOfOtherServersAreUnderstood) {
+  const auto level = [](const char* text) {
+    return ParseAs<ServeOptions>({"serve", "--model=m", "--log-level", text})
+        .log_level;
+  };
+  EXPECT_EQ(level("INFO"), "info");
+  EXPECT_EQ(level("warn"), "warning");
+  EXPECT_EQ(level("trace"), "debug");
+  EXPECT_EQ(level("text_generation_router=debug,error"), "error");
+  EXPECT_EQ(level("text_generation_router=debug"), "info");
+}
+
+TEST(CommandLineTest, AStepHoldsABatchUnlessItIsToldOtherwise) {
+  EXPECT_EQ(ParseAs<ServeOptions>({"serve", "--model=m"}).max_step_tokens, 512);
+  EXPECT_EQ(
+      ParseAs<ServeOptions>({"serve", "--model=m", "--max-batch-size=1024"})
+          .max_step_tokens,
+      1024);
 }
 
 TEST(CommandLineTest, UnderTheLaunchersNameItServes) {
