@@ -59,6 +59,7 @@ class TcpCollectiveTest : public ::testing::TestWithParam<int32_t> {
         auto expected = data;
         ASSERT_THAT(tcp.AllReduceSum(absl::MakeSpan(data)), IsOk());
         ASSERT_THAT(reference.AllReduceSum(absl::MakeSpan(expected)), IsOk());
+        if (data.empty()) continue;
         ASSERT_EQ(
             std::memcmp(data.data(), expected.data(), data.size() * sizeof(T)),
             0)
