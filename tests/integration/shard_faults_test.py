@@ -29,12 +29,14 @@ def children(pid):
     return [int(child) for child in text.split()]
 
 
-def start_router(folder, rank, how, at_start):
-    """Two shards; short of patience only with one that hangs."""
+def start_router(folder, point, rank, how):
+    """Two shards. Time is short only where nothing else tells of the fault."""
     hangs = how == signal.SIGSTOP
+    starts = point in ("start", "loading")
     flags = ["--shard-patience-seconds", "2" if hangs else "60",
-             "--shard-start-timeout-seconds", "6" if hangs else "120"]
-    if at_start:
+             "--shard-start-timeout-seconds",
+             "10" if hangs and starts else "120"]
+    if point == "start":
         wrapper = pathlib.Path(folder) / "shard"
         wrapper.write_text(WRAPPER.format(
             rank=rank, signal=how.name[3:], shard=BIN / "drover-shard"))
@@ -79,7 +81,7 @@ class ShardFaultsTest(unittest.TestCase):
         with contextlib.ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             router = stack.enter_context(
-                start_router(folder, rank, how, point == "start"))
+                start_router(folder, point, rank, how))
             client = None
             if point in ("idle", "stop"):
                 router.await_line(" ready ")

@@ -222,7 +222,11 @@ TEST_P(GroupFaultsTest, OfSeveralHostsLeaveNothingBehind) {
       EXPECT_EQ(group.status().code(), absl::StatusCode::kUnavailable);
     }
     // One that hung and goes on finds that it is alone; all end by themselves.
-    ranks.rank(fault().rank).Signal(SIGCONT);
+    // It may hang only now: it is told again.
+    ChildProcess& faulty = ranks.rank(fault().rank);
+    do {
+      faulty.Signal(SIGCONT);
+    } while (!faulty.WaitForExit(kPatience));
     for (int32_t rank = 0; rank < kWorldSize; ++rank) {
       EXPECT_TRUE(ranks.rank(rank).WaitForExit(kLong)) << "rank " << rank;
     }
