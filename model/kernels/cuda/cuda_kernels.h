@@ -18,6 +18,17 @@ namespace drover::kernels::cuda {
 template <typename T>
 void GatherRows(const GatherRowsArgs<T>& args, CudaStream stream);
 
+// GatherRows of a table that holds the rows of ids [first_id, first_id +
+// num_table_rows) only; the others come out as zeros.
+template <typename T>
+struct GatherPartArgs {
+  GatherRowsArgs<T> gather;
+  int32_t first_id = 0;
+  int32_t num_table_rows = 0;
+};
+template <typename T>
+void GatherPart(const GatherPartArgs<T>& args, CudaStream stream);
+
 template <typename T>
 void RmsNorm(const RmsNormArgs<T>& args, CudaStream stream);
 

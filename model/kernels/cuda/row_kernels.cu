@@ -1,10 +1,12 @@
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <type_traits>
 
 #include "model/kernels/cuda/cuda_kernels.h"
 #include "model/kernels/cuda/element.cuh"
 #include "model/kernels/cuda/launch.cuh"
+#include "model/kernels/cuda/partial_sums.cuh"
 #include "model/kernels/cuda/reduce.cuh"
 
 // The kernels that treat each token by itself: one thread block per token.
@@ -20,55 +22,25 @@ LaunchShape PerRow(int64_t num_rows) {
 
 template <typename T>
 __global__ void __launch_bounds__(kRowThreads)
-    GatherRowsKernel(GatherRowsArgs<T> args) {
+    GatherPartKernel(GatherPartArgs<T> args) {
   LetNextKernelStart();
   WaitForInputs();
   const int64_t row = blockIdx.x;
-  const T* from = args.table + args.ids[row] * args.row_size;
-  T* to = args.out + row * args.row_size;
-  ForBlock<T>(args.row_size, [&](int64_t i, auto n) {
+  const int64_t size = args.gather.row_size;
+  const int32_t id = args.gather.ids[row] - args.first_id;
+  const bool is_here = id >= 0 && id < args.num_table_rows;
+  const T* from = args.gather.table + (is_here ? id : 0) * size;
+  T* to = args.gather.out + row * size;
+  ForBlock<T>(size, [&](int64_t i, auto n) {
     if constexpr (n == 1) {
-      to[i] = from[i];
+      to[i] = is_here ? from[i] : T{};
     } else {
-      StoreVec(to + i, LoadVec(from + i));
+      StoreVec(to + i, is_here ? LoadVec(from + i) : Vec<T>{});
     }
   });
 }
 
 // Residual: null, or x is added to it first.
-// Sums that lie in parts.
-struct Partials {
-  const float* data = nullptr;
-  int32_t count = 0;
-  int64_t stride = 0;
-};
-
-// Elements [i, i + n) of x or, if there are partials, of their sums.
-template <typename T, int n>
-__device__ void LoadSums(const T* x, const Partials& partials, int64_t i,
-                         float (&sums)[n]) {
-  if (partials.data == nullptr) return LoadFloats(x + i, sums);
-#pragma unroll
-  for (int k = 0; k < n; ++k) sums[k] = 0.0f;
-  for (int32_t part = 0; part < partials.count; ++part) {
-    const float* from = partials.data + part * partials.stride + i;
-    if constexpr (n == 1) {
-      sums[0] += *from;
-    } else {
-#pragma unroll
-      for (int k = 0; k < n; k += 4) {
-        const float4 four = *reinterpret_cast<const float4*>(from + k);
-        sums[k] += four.x;
-        sums[k + 1] += four.y;
-        sums[k + 2] += four.z;
-        sums[k + 3] += four.w;
-      }
-    }
-  }
-#pragma unroll
-  for (int k = 0; k < n; ++k) sums[k] = RoundTo<T>(sums[k]);
-}
-
 template <typename T>
 __global__ void __launch_bounds__(kRowThreads)
     RmsNormKernel(const T* x, Partials partials, const T* weight, T* residual,
@@ -216,8 +188,15 @@ __global__ void __launch_bounds__(kSiluThreads)
 }  // namespace
 
 template <typename T>
+void GatherPart(const GatherPartArgs<T>& args, CudaStream stream) {
+  Launch(GatherPartKernel<T>, PerRow(args.gather.num_rows), stream, args);
+}
+
+template <typename T>
 void GatherRows(const GatherRowsArgs<T>& args, CudaStream stream) {
-  Launch(GatherRowsKernel<T>, PerRow(args.num_rows), stream, args);
+  GatherPart<T>(
+      {.gather = args, .num_table_rows = std::numeric_limits<int32_t>::max()},
+      stream);
 }
 
 template <typename T>
@@ -277,6 +256,7 @@ void ConvertToFloat(const ToFloatArgs<T>& args, CudaStream stream) {
 
 #define DROVER_INSTANTIATE(T)                                       \
   template void GatherRows(const GatherRowsArgs<T>&, CudaStream);   \
+  template void GatherPart(const GatherPartArgs<T>&, CudaStream);   \
   template void RmsNorm(const RmsNormArgs<T>&, CudaStream);         \
   template void AddRmsNorm(const AddRmsNormArgs<T>&, CudaStream);   \
   template void JoinRmsNorm(const JoinRmsNormArgs<T>&, CudaStream); \
