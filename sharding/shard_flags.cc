@@ -57,6 +57,10 @@ void AddModelFlags(CLI::App& app, ShardOptions& options) {
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
   app.add_option("--gpu-memory-fraction", options.gpu_memory_fraction,
                  "Of the GPU's memory, for weights, activations and KV cache");
+  app.add_option("--ranks-per-gpu", options.ranks_per_gpu,
+                 "Shards that share a GPU; slow, for tests")
+      ->envname("DROVER_RANKS_PER_GPU")
+      ->check(CLI::PositiveNumber);
   app.add_option("--max-top-n", options.max_top_n,
                  "Most entries of best tokens that a request may ask for");
   app.add_option("--threads", options.executor.num_threads,

@@ -76,6 +76,12 @@ void LogDevice(const DeviceFacts& device) {
 // Executor: ModelExecutor or CudaExecutor.
 template <typename Executor>
 void LogReady(const ShardOptions& options, const Executor& executor) {
+  if constexpr (requires { executor.stages(); }) {
+    for (const auto& stage : executor.stages()) {
+      spdlog::info("start stage={} seconds={:.3f}", stage.name,
+                   absl::ToDoubleSeconds(stage.elapsed));
+    }
+  }
   LogDevice(executor.device());
   const ExecutorInfo& info = executor.info();
   spdlog::info(
@@ -108,12 +114,13 @@ absl::StatusOr<GroupMember> JoinGroup(const std::string& fingerprint,
   return member;
 }
 
-absl::Status ServeCpu(ShardOptions options, const std::string& fingerprint) {
-  DROVER_ASSIGN_OR_RETURN(const GroupMember member,
-                          JoinGroup(fingerprint, options));
-  options.executor.collective = member.collective;
-  const absl::StatusOr<std::unique_ptr<ModelExecutor>> executor =
-      ModelExecutor::Create(options.executor, ProgressLog());
+// Executor: ModelExecutor or CudaExecutor; ExecutorOptions: what it is made of.
+template <typename Executor, typename ExecutorOptions>
+absl::Status Serve(const GroupMember& member, const ShardOptions& options,
+                   const std::string& fingerprint,
+                   const ExecutorOptions& executor_options) {
+  const absl::StatusOr<std::unique_ptr<Executor>> executor =
+      Executor::Create(executor_options, ProgressLog());
   if (!executor.ok()) {
     if (member.stream != nullptr) member.stream->Fail(executor.status());
     return executor.status();
@@ -129,23 +136,26 @@ absl::Status ServeCpu(ShardOptions options, const std::string& fingerprint) {
                           options.router_fd);
 }
 
+absl::Status ServeCpu(ShardOptions options, const std::string& fingerprint) {
+  DROVER_ASSIGN_OR_RETURN(const GroupMember member,
+                          JoinGroup(fingerprint, options));
+  options.executor.collective = member.collective;
+  return Serve<ModelExecutor>(member, options, fingerprint, options.executor);
+}
+
 #ifdef DROVER_WITH_CUDA
 
-absl::Status ServeCuda(const ShardOptions& options,
-                       const std::string& fingerprint) {
-  CudaExecutorOptions cuda_options;
-  cuda_options.model = options.executor;
-  cuda_options.gpu_memory_fraction = options.gpu_memory_fraction;
-  cuda_options.max_top_n = options.max_top_n;
-  DROVER_ASSIGN_OR_RETURN(const std::unique_ptr<CudaExecutor> executor,
-                          CudaExecutor::Create(cuda_options, ProgressLog()));
-  for (const StartupStage& stage : executor->stages()) {
-    spdlog::info("start stage={} seconds={:.3f}", stage.name,
-                 absl::ToDoubleSeconds(stage.elapsed));
-  }
-  LogReady(options, *executor);
-  return ServeShard(*executor, executor->device(), DROVER_VERSION, fingerprint,
-                    options.router_fd);
+absl::Status ServeCuda(ShardOptions options, const std::string& fingerprint) {
+  DROVER_ASSIGN_OR_RETURN(const GroupMember member,
+                          JoinGroup(fingerprint, options));
+  options.executor.collective = member.collective;
+  return Serve<CudaExecutor>(
+      member, options, fingerprint,
+      CudaExecutorOptions{
+          .model = options.executor,
+          .gpu_memory_fraction = options.gpu_memory_fraction,
+          .device = options.rank / options.ranks_per_gpu,
+          .max_top_n = options.max_top_n});
 }
 
 // A GPU that is there and cannot be used is no reason for `auto` to refuse, but
@@ -189,12 +199,11 @@ absl::Status RunShard(ShardOptions options) {
     DROVER_ASSIGN_OR_RETURN(options.executor.dtype, ParseDType(options.dtype));
   }
   if (UsesCuda(options)) {
-    if (options.world_size > 1 || !options.rendezvous.empty()) {
+    if (!options.rendezvous.empty()) {
       return absl::UnimplementedError(
-          "more than one shard, or one at a rendezvous, runs on the CPU only: "
-          "--device cpu");
+          "a shard at a rendezvous runs on the CPU only: --device cpu");
     }
-    return ServeCuda(options, fingerprint);
+    return ServeCuda(std::move(options), fingerprint);
   }
   return ServeCpu(std::move(options), fingerprint);
 }

@@ -1,10 +1,13 @@
 #include "model/cuda/cuda_llama.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <optional>
 #include <utility>
 #include <vector>
 
+#include "base/check.h"
 #include "base/status_macros.h"
 #include "model/cuda/cuda_status.h"
 #include "model/cuda/matmul.h"
@@ -13,6 +16,7 @@
 #include "model/kernels/cuda/cuda_kernels.h"
 #include "model/kernels/cuda/gemv.h"
 #include "model/kernels/cuda/skinny_gemm.h"
+#include "sharding/ranks/partition.h"
 
 namespace drover::cuda {
 namespace {
@@ -43,15 +47,31 @@ std::vector<int64_t> TunedRows(int64_t max_rows, int64_t max_logit_rows) {
   return rows;
 }
 
+// What is summed over ranks; by number, the buffer that a part lies in. One
+// after the other they differ.
+enum Sum : int32_t { kEmbeddingSum, kAttentionSum, kMlpSum };
+static_assert(kMlpSum < DeviceCollective::kNumPartBuffers);
+
 template <typename T>
 class TypedLlama : public CudaLlama {
  public:
   TypedLlama(const ModelConfig& config, const CudaLlamaLimits& limits,
-             DeviceWeights weights, Matmul matmul)
-      : config_(config),
+             DeviceWeights weights, Matmul matmul,
+             const DeviceCollective* collective)
+      : config_(LocalConfig(config, weights.partition)),
         limits_(limits),
         weights_(std::move(weights)),
-        matmul_(std::move(matmul)) {}
+        matmul_(std::move(matmul)),
+        collective_(collective) {
+    if (collective == nullptr) return;
+    const int32_t world_size = collective->group().world_size();
+    for (int32_t rank = 0; rank < world_size; ++rank) {
+      const auto partition = PartitionModel(config, rank, world_size);
+      DROVER_CHECK(partition.ok());
+      first_logits_[static_cast<size_t>(rank)] = partition->vocab.begin;
+    }
+    first_logits_[static_cast<size_t>(world_size)] = config.vocab_size;
+  }
 
   absl::Status Prepare();
 
@@ -69,18 +89,34 @@ class TypedLlama : public CudaLlama {
  private:
   void TakeBuffers(Arena& arena);
   absl::Status Tune();
+  void Embed(int32_t num_rows, cudaStream_t stream);
   absl::Status Layer(size_t index, const StepShape& shape, cudaStream_t stream);
   absl::Status NormAndProject(const void* norm, const DeviceLinear& linear,
                               T* out, int32_t num_rows, cudaStream_t stream);
-  // residual += x . weight^T; or leaves that to the next NormResidual, if
-  // `defers` and it is faster so.
-  absl::Status ProjectAndAdd(const DeviceLinear& linear, const T* x,
-                             int32_t num_rows, bool defers,
+  // What a rank computes of a sum to be added to the residual stream goes where
+  // the sum over ranks takes it from, or is added by the product itself.
+  T* sum_output(Sum sum) const {
+    return collective_ != nullptr ? static_cast<T*>(collective_->part(sum))
+                                  : residual_;
+  }
+  T* added_residual() const {
+    return collective_ != nullptr ? nullptr : residual_;
+  }
+  MatmulOutput sum_mode() const {
+    return collective_ != nullptr ? MatmulOutput::kStore : MatmulOutput::kAdd;
+  }
+  // residual_ += x . weight^T, or that is left to the next NormResidual.
+  absl::Status ProjectAndAdd(Sum sum, const DeviceLinear& linear, const T* x,
+                             int32_t num_rows, bool is_last,
                              cudaStream_t stream);
-  absl::Status Mlp(const DeviceLayer& layer, int32_t num_rows, bool defers,
+  absl::Status Mlp(const DeviceLayer& layer, int32_t num_rows, bool is_last,
                    cudaStream_t stream);
   void NormResidual(const void* weight, int32_t num_rows, cudaStream_t stream);
+  void SumOverRanks(const void* weight, bool adds_residual, int32_t num_rows,
+                    cudaStream_t stream);
   absl::Status Head(const T* x, int32_t num_rows, cudaStream_t stream);
+  absl::Status ProjectHead(const T* x, float* out, int32_t num_rows,
+                           cudaStream_t stream);
   void Norm(const T* x, const void* weight, T* out, int32_t num_rows,
             cudaStream_t stream);
   void RopeAppend(size_t layer, int32_t begin, int32_t end,
@@ -105,6 +141,7 @@ class TypedLlama : public CudaLlama {
   const CudaLlamaLimits limits_;
   DeviceWeights weights_;
   Matmul matmul_;
+  const DeviceCollective* const collective_;
 
   DeviceMemory memory_;  // of everything below
   StepInputs inputs_;
@@ -115,11 +152,17 @@ class TypedLlama : public CudaLlama {
   T* gate_up_ = nullptr;    // [max_rows, 2 * intermediate_size]
   T* activated_ = nullptr;  // [max_rows, intermediate_size]
   T* gathered_ = nullptr;   // [max_logit_rows, hidden_size]
-  // [kNumPartials, kMaxSkinnyTokens, hidden_size]: what a ProjectAndAdd
-  // left to be added to the residual stream, if has_partials_.
+  // What a ProjectAndAdd left to be added to the residual stream:
+  // [kNumPartials, kMaxSkinnyTokens, hidden_size], if has_partials_;
   float* partials_ = nullptr;
   bool has_partials_ = false;
+  // with a collective that, or this rank's part of a sum.
+  std::optional<Sum> open_sum_;
   float* logits_ = nullptr;
+  // [max_logit_rows, partition.vocab.size]: this rank's, with a collective.
+  float* own_logits_ = nullptr;
+  // By rank, its first of all columns, and where the last one's end.
+  std::array<int64_t, kernels::cuda::kMaxGroupRanks + 1> first_logits_ = {};
   float* cos_ = nullptr;  // [max_positions, head_dim / 2]
   float* sin_ = nullptr;
   void* attention_workspace_ = nullptr;
@@ -152,6 +195,10 @@ void TypedLlama<T>::TakeBuffers(Arena& arena) {
   gathered_ = arena.Take<T>(limits_.max_logit_rows * hidden);
   partials_ = arena.Take<float>(kNumPartials * kMaxSkinnyTokens * hidden);
   logits_ = arena.Take<float>(limits_.max_logit_rows * config_.vocab_size);
+  own_logits_ = collective_ == nullptr
+                    ? logits_
+                    : arena.Take<float>(limits_.max_logit_rows *
+                                        weights_.partition.vocab.size);
   cos_ = arena.Take<float>(limits_.max_positions * config_.head_dim / 2);
   sin_ = arena.Take<float>(limits_.max_positions * config_.head_dim / 2);
   attention_workspace_ =
@@ -201,15 +248,15 @@ absl::Status TypedLlama<T>::Tune() {
   };
   DROVER_RETURN_IF_ERROR(tune(&DeviceLayer::qkv, /*silu_mul=*/false,
                               MatmulOutput::kStore, normed_, qkv_));
-  DROVER_RETURN_IF_ERROR(tune(&DeviceLayer::o, /*silu_mul=*/false,
-                              MatmulOutput::kAdd, attended_, residual_));
+  DROVER_RETURN_IF_ERROR(tune(&DeviceLayer::o, /*silu_mul=*/false, sum_mode(),
+                              attended_, sum_output(kAttentionSum)));
   DROVER_RETURN_IF_ERROR(tune(&DeviceLayer::gate_up, /*silu_mul=*/true,
                               MatmulOutput::kStore, normed_, gate_up_));
   DROVER_RETURN_IF_ERROR(tune(&DeviceLayer::down, /*silu_mul=*/false,
-                              MatmulOutput::kAdd, activated_, residual_));
+                              sum_mode(), activated_, sum_output(kMlpSum)));
   DROVER_RETURN_IF_ERROR(
       matmul_.Tune({&weights_.head}, MatmulOutput::kStoreFloat, /*min_rows=*/1,
-                   limits_.max_logit_rows, gathered_, logits_));
+                   limits_.max_logit_rows, gathered_, own_logits_));
   matmul_.SaveChoices();
   return absl::OkStatus();
 }
@@ -217,17 +264,29 @@ absl::Status TypedLlama<T>::Tune() {
 template <typename T>
 absl::Status TypedLlama<T>::Forward(const StepShape& shape,
                                     cudaStream_t stream) {
-  kernels::cuda::GatherRows<T>(
-      {.table = static_cast<const T*>(weights_.embedding),
-       .ids = inputs_.token_ids,
-       .out = residual_,
-       .num_rows = shape.num_rows,
-       .row_size = config_.hidden_size},
-      stream);
+  Embed(shape.num_rows, stream);
   for (size_t i = 0; i < weights_.layers.size(); ++i) {
     DROVER_RETURN_IF_ERROR(Layer(i, shape, stream));
   }
   return kernels::cuda::LaunchStatus("the forward");
+}
+
+// An id's row comes from the rank that has it; the others add zeros.
+template <typename T>
+void TypedLlama<T>::Embed(int32_t num_rows, cudaStream_t stream) {
+  const Slice& vocab = weights_.partition.vocab;
+  kernels::cuda::GatherPart<T>(
+      {.gather = {.table = static_cast<const T*>(weights_.embedding),
+                  .ids = inputs_.token_ids,
+                  .out = sum_output(kEmbeddingSum),
+                  .num_rows = num_rows,
+                  .row_size = config_.hidden_size},
+       .first_id = static_cast<int32_t>(vocab.begin),
+       .num_table_rows = static_cast<int32_t>(vocab.size)},
+      stream);
+  if (collective_ == nullptr) return;
+  open_sum_ = kEmbeddingSum;
+  SumOverRanks(/*weight=*/nullptr, /*adds_residual=*/false, num_rows, stream);
 }
 
 template <typename T>
@@ -238,10 +297,15 @@ absl::Status TypedLlama<T>::Layer(size_t index, const StepShape& shape,
   DROVER_RETURN_IF_ERROR(
       NormAndProject(layer.input_norm, layer.qkv, qkv_, num_rows, stream));
   Attend(index, shape, stream);
-  DROVER_RETURN_IF_ERROR(ProjectAndAdd(layer.o, attended_, num_rows,
-                                       /*defers=*/true, stream));
+  DROVER_RETURN_IF_ERROR(ProjectAndAdd(kAttentionSum, layer.o, attended_,
+                                       num_rows,
+                                       /*is_last=*/false, stream));
   const bool is_last = index + 1 == weights_.layers.size();
-  return Mlp(layer, num_rows, /*defers=*/!is_last, stream);
+  DROVER_RETURN_IF_ERROR(Mlp(layer, num_rows, is_last, stream));
+  if (is_last && collective_ != nullptr) {
+    SumOverRanks(/*weight=*/nullptr, /*adds_residual=*/true, num_rows, stream);
+  }
+  return absl::OkStatus();
 }
 
 template <typename T>
@@ -279,7 +343,7 @@ absl::Status TypedLlama<T>::NormAndProject(const void* norm,
                                            int32_t num_rows,
                                            cudaStream_t stream) {
   // Gemv norms the residual stream itself, so nothing may be left to add to it.
-  if (num_rows == 1 && !has_partials_ &&
+  if (num_rows == 1 && !has_partials_ && !open_sum_.has_value() &&
       TryGemv({.x = residual_,
                .out = out,
                .norm_weight = static_cast<const T*>(norm),
@@ -296,37 +360,40 @@ absl::Status TypedLlama<T>::NormAndProject(const void* norm,
                      stream);
 }
 
+// The last product before the head leaves no partials, which only a norm joins.
 template <typename T>
-absl::Status TypedLlama<T>::ProjectAndAdd(const DeviceLinear& linear,
+absl::Status TypedLlama<T>::ProjectAndAdd(Sum sum, const DeviceLinear& linear,
                                           const T* x, int32_t num_rows,
-                                          bool defers, cudaStream_t stream) {
-  if (TryGemv({.x = x, .residual = residual_, .out = residual_}, linear,
+                                          bool is_last, cudaStream_t stream) {
+  if (collective_ != nullptr) open_sum_ = sum;
+  T* const out = sum_output(sum);
+  if (TryGemv({.x = x, .residual = added_residual(), .out = out}, linear,
               num_rows, stream)) {
     return absl::OkStatus();
   }
-  if (defers && linear.bias == nullptr &&
+  if ((!is_last || collective_ != nullptr) && linear.bias == nullptr &&
       TrySkinnyGemm(
           {.x = x, .partials = partials_, .num_partials = kNumPartials}, linear,
           num_rows, stream)) {
     has_partials_ = true;
     return absl::OkStatus();
   }
-  if (TrySkinnyGemm({.x = x, .residual = residual_, .out = residual_}, linear,
+  if (TrySkinnyGemm({.x = x, .residual = added_residual(), .out = out}, linear,
                     num_rows, stream)) {
     return absl::OkStatus();
   }
-  return matmul_.Run(linear, MatmulOutput::kAdd, x, residual_, num_rows,
-                     stream);
+  return matmul_.Run(linear, sum_mode(), x, out, num_rows, stream);
 }
 
 template <typename T>
 absl::Status TypedLlama<T>::Mlp(const DeviceLayer& layer, int32_t num_rows,
-                                bool defers, cudaStream_t stream) {
+                                bool is_last, cudaStream_t stream) {
   if (num_rows > kMaxGemvRows) {
     NormResidual(layer.post_attention_norm, num_rows, stream);
     if (TrySkinnyGemm({.x = normed_, .out = activated_, .silu_mul = true},
                       layer.gate_up, num_rows, stream)) {
-      return ProjectAndAdd(layer.down, activated_, num_rows, defers, stream);
+      return ProjectAndAdd(kMlpSum, layer.down, activated_, num_rows, is_last,
+                           stream);
     }
     DROVER_RETURN_IF_ERROR(matmul_.Run(layer.gate_up, MatmulOutput::kStore,
                                        normed_, gate_up_, num_rows, stream));
@@ -335,10 +402,11 @@ absl::Status TypedLlama<T>::Mlp(const DeviceLayer& layer, int32_t num_rows,
         layer.post_attention_norm, layer.gate_up, gate_up_, num_rows, stream));
   }
   if (num_rows == 1 && TryGemv({.x = gate_up_,
-                                .residual = residual_,
-                                .out = residual_,
+                                .residual = added_residual(),
+                                .out = sum_output(kMlpSum),
                                 .input = GemvInput::kSiluMul},
                                layer.down, num_rows, stream)) {
+    if (collective_ != nullptr) open_sum_ = kMlpSum;
     return absl::OkStatus();
   }
   kernels::cuda::SiluMul<T>({.gate_up = gate_up_,
@@ -346,13 +414,18 @@ absl::Status TypedLlama<T>::Mlp(const DeviceLayer& layer, int32_t num_rows,
                              .num_tokens = num_rows,
                              .intermediate_size = config_.intermediate_size},
                             stream);
-  return ProjectAndAdd(layer.down, activated_, num_rows, defers, stream);
+  return ProjectAndAdd(kMlpSum, layer.down, activated_, num_rows, is_last,
+                       stream);
 }
 
 // To normed_.
 template <typename T>
 void TypedLlama<T>::NormResidual(const void* weight, int32_t num_rows,
                                  cudaStream_t stream) {
+  if (open_sum_.has_value()) {
+    SumOverRanks(weight, /*adds_residual=*/true, num_rows, stream);
+    return;
+  }
   if (!has_partials_) {
     Norm(residual_, weight, normed_, num_rows, stream);
     return;
@@ -368,6 +441,25 @@ void TypedLlama<T>::NormResidual(const void* weight, int32_t num_rows,
        .hidden_size = config_.hidden_size,
        .epsilon = static_cast<float>(config_.rms_norm_eps)},
       stream);
+}
+
+// Of what ProjectAndAdd left. weight: null, or of the norm, to normed_.
+template <typename T>
+void TypedLlama<T>::SumOverRanks(const void* weight, bool adds_residual,
+                                 int32_t num_rows, cudaStream_t stream) {
+  collective_->AllReduceNorm<T>(
+      {.partials = has_partials_ ? partials_ : nullptr,
+       .num_partials = kNumPartials,
+       .adds_residual = adds_residual,
+       .residual = residual_,
+       .weight = static_cast<const T*>(weight),
+       .out = normed_,
+       .num_tokens = num_rows,
+       .hidden_size = config_.hidden_size,
+       .epsilon = static_cast<float>(config_.rms_norm_eps)},
+      *open_sum_, stream);
+  has_partials_ = false;
+  open_sum_.reset();
 }
 
 template <typename T>
@@ -469,36 +561,50 @@ absl::Status TypedLlama<T>::Logits(const int32_t* rows, int32_t num_rows,
   return kernels::cuda::LaunchStatus("the logits");
 }
 
+// Every rank gets all logits.
 template <typename T>
 absl::Status TypedLlama<T>::Head(const T* x, int32_t num_rows,
                                  cudaStream_t stream) {
+  DROVER_RETURN_IF_ERROR(ProjectHead(x, own_logits_, num_rows, stream));
+  if (collective_ == nullptr) return absl::OkStatus();
+  collective_->AllGatherColumns({.x = own_logits_,
+                                 .out = logits_,
+                                 .num_rows = num_rows,
+                                 .first_column = first_logits_},
+                                stream);
+  return absl::OkStatus();
+}
+
+template <typename T>
+absl::Status TypedLlama<T>::ProjectHead(const T* x, float* out,
+                                        int32_t num_rows, cudaStream_t stream) {
   if (num_rows == 1 &&
       TryGemv({.x = x,
-               .out_float = logits_,
+               .out_float = out,
                .norm_weight = static_cast<const T*>(weights_.final_norm),
                .input = GemvInput::kRmsNorm},
               weights_.head, num_rows, stream)) {
     return absl::OkStatus();
   }
   Norm(x, weights_.final_norm, gathered_, num_rows, stream);
-  if (TryGemv({.x = gathered_, .out_float = logits_}, weights_.head, num_rows,
+  if (TryGemv({.x = gathered_, .out_float = out}, weights_.head, num_rows,
               stream)) {
     return absl::OkStatus();
   }
-  return matmul_.Run(weights_.head, MatmulOutput::kStoreFloat, gathered_,
-                     logits_, num_rows, stream);
+  return matmul_.Run(weights_.head, MatmulOutput::kStoreFloat, gathered_, out,
+                     num_rows, stream);
 }
 
 template <typename T>
 absl::StatusOr<std::unique_ptr<CudaLlama>> CreateTyped(
     const ModelConfig& config, const CudaLlamaLimits& limits,
-    DeviceWeights weights) {
+    DeviceWeights weights, const DeviceCollective* collective) {
   DROVER_ASSIGN_OR_RETURN(
       Matmul matmul,
       Matmul::Create(weights.dtype,
                      TunedRows(limits.max_rows, limits.max_logit_rows)));
   auto llama = std::make_unique<TypedLlama<T>>(
-      config, limits, std::move(weights), std::move(matmul));
+      config, limits, std::move(weights), std::move(matmul), collective);
   DROVER_RETURN_IF_ERROR(llama->Prepare());
   return llama;
 }
@@ -507,16 +613,18 @@ absl::StatusOr<std::unique_ptr<CudaLlama>> CreateTyped(
 
 absl::StatusOr<std::unique_ptr<CudaLlama>> CudaLlama::Create(
     const ModelConfig& config, const CudaLlamaLimits& limits,
-    DeviceWeights weights) {
+    DeviceWeights weights, const DeviceCollective* collective) {
   switch (weights.dtype) {
     case DType::kFloat32:
-      return CreateTyped<float>(config, limits, std::move(weights));
+      return CreateTyped<float>(config, limits, std::move(weights), collective);
     case DType::kFloat16:
-      return CreateTyped<kernels::Float16>(config, limits, std::move(weights));
+      return CreateTyped<kernels::Float16>(config, limits, std::move(weights),
+                                           collective);
     case DType::kBFloat16:
       break;
   }
-  return CreateTyped<kernels::BFloat16>(config, limits, std::move(weights));
+  return CreateTyped<kernels::BFloat16>(config, limits, std::move(weights),
+                                        collective);
 }
 
 }  // namespace drover::cuda

@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "model/cuda/device_collective.h"
 #include "model/cuda/device_weights.h"
 #include "model/cuda/memory.h"
 #include "model/cuda/step_kernels.h"
@@ -38,10 +39,13 @@ struct CudaLlamaLimits {
 // allocates nothing and may be captured. One thread.
 class CudaLlama {
  public:
-  // Takes over `weights`; times the matrix products. Waits for the device.
+  // config: of the whole model. Takes over `weights`, which are this rank's;
+  // times the matrix products. Waits for the device.
+  // collective: null if this is the only rank; else it outlives this object,
+  // and all ranks make the same calls.
   static absl::StatusOr<std::unique_ptr<CudaLlama>> Create(
       const ModelConfig& config, const CudaLlamaLimits& limits,
-      DeviceWeights weights);
+      DeviceWeights weights, const DeviceCollective* collective);
 
   virtual ~CudaLlama() = default;
 

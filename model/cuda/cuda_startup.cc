@@ -89,9 +89,9 @@ absl::StatusOr<std::unique_ptr<CudaStepRunner>> CudaStepRunner::Create(
         Timed("graphs", stages, [&] { return runner->CaptureGraphs(); }));
   }
   DROVER_RETURN_IF_ERROR(runner->NoteFacts());
-  const int64_t num_parameters = runner->config_.num_parameters();
-  runner->summary_ = {.num_parameters = num_parameters,
-                      .num_bytes = num_parameters * DTypeBytes(runner->dtype_),
+  runner->summary_ = {.num_parameters = runner->config_.num_parameters(),
+                      .num_bytes = WeightBytes(
+                          runner->config_, runner->partition_, runner->dtype_),
                       .elapsed = Now() - start};
   return runner;
 }
@@ -124,8 +124,11 @@ absl::Status CudaStepRunner::Open() {
         "max_sequence_length must be at most the model's ",
         config_.max_position_embeddings, ", got ", model.max_sequence_length));
   }
-  DROVER_ASSIGN_OR_RETURN(partition_, PartitionModel(config_, /*rank=*/0,
-                                                     /*world_size=*/1));
+  Collective* const group = model.collective.get();
+  DROVER_ASSIGN_OR_RETURN(
+      partition_, PartitionModel(config_, group != nullptr ? group->rank() : 0,
+                                 group != nullptr ? group->world_size() : 1));
+  local_config_ = LocalConfig(config_, partition_);
   DROVER_ASSIGN_OR_RETURN(device_, OpenDevice(options_.device));
   info_ = {.num_slots = model.num_slots,
            .max_step_tokens = model.max_step_tokens,
@@ -140,6 +143,12 @@ absl::Status CudaStepRunner::Open() {
       cudaStreamCreateWithFlags(&upload_stream_, cudaStreamNonBlocking));
   DROVER_RETURN_IF_CUDA_ERROR(
       cudaStreamCreateWithFlags(&download_stream_, cudaStreamNonBlocking));
+  if (model.collective != nullptr) {
+    DROVER_ASSIGN_OR_RETURN(
+        collective_,
+        DeviceCollective::Join(model.collective, info_.max_step_tokens,
+                               config_.hidden_size, DTypeBytes(dtype_)));
+  }
   return absl::OkStatus();
 }
 
@@ -187,8 +196,9 @@ absl::Status CudaStepRunner::BuildModel(DeviceWeights weights) {
       .max_positions = info_.max_sequence_length,
       .max_logit_rows = info_.num_slots,
       .max_blocks_per_seq = BlocksFor(info_.max_sequence_length)};
-  DROVER_ASSIGN_OR_RETURN(
-      llama_, CudaLlama::Create(config_, limits, std::move(weights)));
+  DROVER_ASSIGN_OR_RETURN(llama_,
+                          CudaLlama::Create(config_, limits, std::move(weights),
+                                            collective_.get()));
   return absl::OkStatus();
 }
 
@@ -234,7 +244,8 @@ absl::Status CudaStepRunner::AllocateState() {
 
 absl::Status CudaStepRunner::CreateFlight(Flight& flight) {
   // No more blocks can be handed out than there is memory for.
-  const int64_t block_bytes = config_.kv_bytes_per_token(dtype_) * kBlockSize;
+  const int64_t block_bytes =
+      local_config_.kv_bytes_per_token(dtype_) * kBlockSize;
   const int64_t max_appends =
       std::min(int64_t{info_.num_slots} * slots_.max_blocks_per_seq,
                device_.total_bytes / block_bytes) +
@@ -266,6 +277,9 @@ absl::Status CudaStepRunner::CreateFlight(Flight& flight) {
 
 // Loads every kernel of a step, whose code takes device memory too.
 absl::Status CudaStepRunner::WarmUp() {
+  // A device that waits for another is busy: not before all have loaded.
+  int64_t ready = 0;
+  DROVER_RETURN_IF_ERROR(Agree(ready));
   DROVER_RETURN_IF_ERROR(UseKvCache(/*num_blocks=*/2));
   const BatchPlan plan = LargestStep(info_);
   DROVER_RETURN_IF_ERROR(Launch(plan));
@@ -280,14 +294,16 @@ absl::Status CudaStepRunner::WarmUp() {
 
 absl::Status CudaStepRunner::AllocateKvCache() {
   kv_cache_.reset();
-  const int64_t block_bytes = config_.kv_bytes_per_token(dtype_) * kBlockSize;
+  const int64_t block_bytes =
+      local_config_.kv_bytes_per_token(dtype_) * kBlockSize;
   int64_t cache_bytes = options_.model.kv_cache_bytes;
   if (cache_bytes == 0) {
     DROVER_ASSIGN_OR_RETURN(cache_bytes, UsableBytes());
   }
-  const int64_t num_blocks =
+  int64_t num_blocks =
       std::min(cache_bytes / block_bytes,
                int64_t{info_.num_slots} * slots_.max_blocks_per_seq + 1);
+  DROVER_RETURN_IF_ERROR(Agree(num_blocks));
   if (num_blocks < 2) {
     return absl::ResourceExhaustedError(absl::StrCat(
         "no GPU memory is left for the KV cache: ", device_.gpu.name, " has ",
@@ -300,9 +316,15 @@ absl::Status CudaStepRunner::AllocateKvCache() {
   return UseKvCache(static_cast<int32_t>(num_blocks));
 }
 
+absl::Status CudaStepRunner::Agree(int64_t& value) const {
+  if (collective_ == nullptr) return absl::OkStatus();
+  DROVER_ASSIGN_OR_RETURN(value, collective_->group().AllReduceMin(value));
+  return absl::OkStatus();
+}
+
 absl::Status CudaStepRunner::UseKvCache(int32_t num_blocks) {
   const int64_t bytes =
-      config_.kv_bytes_per_token(dtype_) * kBlockSize * num_blocks;
+      local_config_.kv_bytes_per_token(dtype_) * kBlockSize * num_blocks;
   DROVER_ASSIGN_OR_RETURN(kv_cache_, AllocateDevice(bytes, "the KV cache"));
   // Attention may read what nobody has written, and hide it: no NaN there.
   DROVER_RETURN_IF_CUDA_ERROR(
@@ -328,7 +350,7 @@ absl::Status CudaStepRunner::NoteFacts() {
                    .memory_bytes = device_.total_bytes,
                    .free_bytes_at_start = device_.free_bytes,
                    .free_bytes = free_bytes,
-                   .kv_cache_bytes = config_.kv_bytes_per_token(dtype_) *
+                   .kv_cache_bytes = local_config_.kv_bytes_per_token(dtype_) *
                                      kBlockSize * info_.num_blocks};
   return absl::OkStatus();
 }

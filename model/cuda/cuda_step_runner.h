@@ -94,6 +94,8 @@ class CudaStepRunner {
   absl::Status WarmUp();
   absl::Status AllocateKvCache();
   absl::Status UseKvCache(int32_t num_blocks);
+  // The least that any rank has of it.
+  absl::Status Agree(int64_t& value) const;
   absl::Status CaptureGraphs();
   absl::Status NoteFacts();
 
@@ -114,6 +116,7 @@ class CudaStepRunner {
   const CudaExecutorOptions options_;
   ModelConfig config_;
   RankPartition partition_;
+  ModelConfig local_config_;  // of what this rank runs
   DType dtype_ = DType::kBFloat16;
   DeviceInfo device_;
   ExecutorInfo info_;
@@ -124,6 +127,7 @@ class CudaStepRunner {
   cudaStream_t stream_ = nullptr;
   cudaStream_t upload_stream_ = nullptr;
   cudaStream_t download_stream_ = nullptr;
+  std::unique_ptr<DeviceCollective> collective_;  // null: the only rank
   std::unique_ptr<CudaLlama> llama_;
   DeviceMemory kv_cache_;
   DeviceMemory state_;  // of the next four
