@@ -11,22 +11,26 @@ source "$(dirname "$0")/../lib.sh" || exit 1
 cd "$DROVER_ROOT"
 
 folder="${1:-build/gpu}"
-readonly PROGRAMS=(drover drover-shard cuda_model_test cuda_model_bench
+programs=(drover drover-shard cuda_model_test cuda_model_bench
   cuda_matmul_bench cuda_read_bandwidth)
+# Only built where there is NCCL to compare with.
+[[ ! -x build/cuda/bin/cuda_all_reduce_bench ]] ||
+  programs+=(cuda_all_reduce_bench)
+readonly programs
 
 [[ -x build/cuda/bin/drover-shard ]] ||
   die "build/cuda holds no build" \
     "build it with: cmake --preset cuda && cmake --build build/cuda"
 rm -rf "$folder"
 mkdir -p "$folder/bin" "$folder/lib"
-for program in "${PROGRAMS[@]}"; do
+for program in "${programs[@]}"; do
   strip -o "$folder/bin/$program" "build/cuda/bin/$program"
 done
 
 cp build/cuda/bin/libkernel_trace.so "$folder/bin"
 
 # What comes from LibTorch, CUDA or the C library is taken from over there.
-for program in "${PROGRAMS[@]}"; do
+for program in "${programs[@]}"; do
   ldd "build/cuda/bin/$program"
 done | awk '$2 == "=>" && $3 ~ "^/" { print $3 }' | sort -u |
   grep -Ev '/(torch|nvidia|cuda)[^ ]*/lib|/lib(c|m|dl|rt|util|pthread|gomp|resolv)\.so' |
