@@ -313,14 +313,13 @@ void LogOptions(Logger& logger, const ServeOptions& o) {
                 {"max_drain_seconds", o.max_drain_seconds}});
 }
 
-int Fail(const ServeOptions& options, Logger& logger, std::string_view what,
-         const absl::Status& cause) {
+void Report(const ServeOptions& options, Logger& logger, std::string_view what,
+            const absl::Status& cause) {
   logger.Error(what, {{"cause", std::string(cause.message())}});
   WriteTerminationLog(
       options.termination_log,
       StrCat(what, ": ",
              std::string_view(cause.message().data(), cause.message().size())));
-  return absl::IsResourceExhausted(cause) ? kExitDoesNotFit : 1;
 }
 
 }  // namespace
@@ -335,10 +334,12 @@ int RunServe(const ServeOptions& options) {
   }
   ServeProcess process(options, logger);
   if (const absl::Status started = process.Start(); !started.ok()) {
-    return Fail(options, logger, "cannot start", started);
+    Report(options, logger, "cannot start", started);
+    return absl::IsResourceExhausted(started) ? kExitDoesNotFit : 1;
   }
   if (const absl::Status ended = process.ServeUntilEnd(); !ended.ok()) {
-    return Fail(options, logger, "the shard is lost", ended);
+    Report(options, logger, "the shard is lost", ended);
+    return 1;
   }
   logger.Info("ended");
   return 0;

@@ -39,6 +39,10 @@ absl::Status GenerationFailure(const absl::Status& cause,
     case absl::StatusCode::kCancelled:
     case absl::StatusCode::kDeadlineExceeded:
       return cause;
+    // The details are in the log.
+    case absl::StatusCode::kResourceExhausted:
+      return absl::ResourceExhaustedError(
+          "Request failed during generation: GPU out of memory");
     default:
       break;
   }
@@ -47,10 +51,8 @@ absl::Status GenerationFailure(const absl::Status& cause,
           ? ""
           : absl::StrCat("Error after generating ", generated_token_count,
                          " tokens: ");
-  const std::string text = absl::StrCat(
-      "Request failed during generation: ", progress, cause.message());
-  return absl::IsResourceExhausted(cause) ? absl::ResourceExhaustedError(text)
-                                          : absl::InternalError(text);
+  return absl::InternalError(absl::StrCat(
+      "Request failed during generation: ", progress, cause.message()));
 }
 
 }  // namespace drover

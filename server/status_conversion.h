@@ -14,8 +14,9 @@ absl::Status FromGrpcStatus(const grpc::Status& status);
 
 // What a client is told when the engine gives its request up: INTERNAL "Request
 // failed during generation: …", after tokens "… Error after generating n
-// tokens: …". Out of memory stays RESOURCE_EXHAUSTED with that text; a lost
-// shard is UNAVAILABLE, so that clients try again elsewhere.
+// tokens: …" (0: for a fault of the whole engine). Out of device memory is
+// RESOURCE_EXHAUSTED "… GPU out of memory", as TGIS calls it; a lost shard is
+// UNAVAILABLE, so that clients try again elsewhere.
 absl::Status GenerationFailure(const absl::Status& cause,
                                int32_t generated_token_count);
 

@@ -77,6 +77,11 @@ void ShardClient::Submit(const BatchPlan& plan) {
   Enqueue(std::move(message));
 }
 
+absl::Status ShardClient::failure() const {
+  absl::MutexLock lock(&mutex_);
+  return failure_;
+}
+
 bool ShardClient::Close(absl::Duration timeout) {
   absl::MutexLock lock(&mutex_);
   if (!started_) return true;
@@ -136,6 +141,9 @@ void ShardClient::OnReadDone(bool ok) {
     failure_ =
         absl::Status(static_cast<absl::StatusCode>(incoming_.failure().code()),
                      incoming_.failure().message());
+    // It waits for us to part, so that its words cannot be overtaken.
+    closing_ = true;
+    WriteNext();
   }
   StartRead(&incoming_);
 }

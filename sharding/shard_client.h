@@ -41,6 +41,9 @@ class ShardClient final : public grpc::ClientBidiReactor<shard::RouterMessage,
   // Never blocks. Dropped if the stream is over.
   void Submit(const BatchPlan& plan);
 
+  // What the shard said it failed of; OK if it said nothing of the kind.
+  absl::Status failure() const;
+
   // No more plans. True if the shard ended the stream within `timeout`.
   bool Close(absl::Duration timeout);
 
@@ -60,7 +63,7 @@ class ShardClient final : public grpc::ClientBidiReactor<shard::RouterMessage,
   grpc::ClientContext context_;
   shard::ShardMessage incoming_;  // the read in progress
 
-  absl::Mutex mutex_;
+  mutable absl::Mutex mutex_;
   bool started_ ABSL_GUARDED_BY(mutex_) = false;
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool closing_ ABSL_GUARDED_BY(mutex_) = false;

@@ -147,12 +147,15 @@ void ShardGroup::Stop() {
 }
 
 void ShardGroup::OnEnd(const absl::Status& cause) {
+  absl::Status first;
   {
     absl::MutexLock lock(&mutex_);
     if (loss_.ok()) loss_ = cause;
+    first = loss_;
   }
   EndTheirWait();
-  Deliver(cause);
+  // One whose wait this ended may come back before us: it is not the cause.
+  Deliver(first);
 }
 
 void ShardGroup::EndTheirWait() {

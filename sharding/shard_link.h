@@ -26,8 +26,8 @@ class ShardLink {
   virtual ~ShardLink() = default;
 
   // Waits until the shard is ready. The status of one that cannot start carries
-  // what it said last: RESOURCE_EXHAUSTED if the model does not fit into
-  // memory, UNAVAILABLE otherwise.
+  // what it said last; RESOURCE_EXHAUSTED if the model does not fit into
+  // memory.
   virtual absl::StatusOr<ShardReady> AwaitReady(absl::Duration timeout) = 0;
 
   // Any thread: the group is lost before it is complete. Ends the shard, and
@@ -35,7 +35,8 @@ class ShardLink {
   virtual void Abandon(const absl::Status& why) = 0;
 
   // Right after AwaitReady. `on_result` and, once, `on_end` run on threads of
-  // the link's; the status of the end is its cause, UNAVAILABLE.
+  // the link's; the status of the end is its cause: what the shard said
+  // it failed of (see CodeOfFailure), or UNAVAILABLE.
   virtual void Start(std::function<void(StepResult)> on_result,
                      std::function<void(absl::Status)> on_end) = 0;
 

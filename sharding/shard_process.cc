@@ -18,6 +18,7 @@
 #include "sharding/channel_settings.h"
 #include "sharding/exit_status.h"
 #include "sharding/hosts/socket_calls.h"
+#include "sharding/shard_failure.h"
 
 namespace drover {
 namespace {
@@ -138,6 +139,10 @@ absl::Status ShardProcess::CauseOfFailedStart(const absl::Status& status) {
 }
 
 absl::Status ShardProcess::CauseOfEnd(const absl::Status& status) {
+  if (client_ != nullptr && !client_->failure().ok()) {
+    const absl::Status failure = client_->failure();
+    return absl::Status(CodeOfFailure(failure), failure.message());
+  }
   const bool exited =
       child_->WaitForExit(std::min(options_.parting_time, absl::Seconds(2)));
   absl::MutexLock lock(&mutex_);

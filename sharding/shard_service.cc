@@ -26,8 +26,7 @@ grpc::Status ToGrpc(const absl::Status& status) {
 // after a failure.
 class ResultWriter {
  public:
-  ResultWriter(grpc::ServerContext* context, ShardService::Stream* stream)
-      : context_(context), stream_(stream) {}
+  explicit ResultWriter(ShardService::Stream* stream) : stream_(stream) {}
 
   void Write(const absl::StatusOr<StepResult>& result) {
     absl::MutexLock lock(&mutex_);
@@ -41,8 +40,7 @@ class ResultWriter {
     message.mutable_failure()->set_code(
         static_cast<int32_t>(failure_.raw_code()));
     message.mutable_failure()->set_message(std::string(failure_.message()));
-    stream_->Write(message);
-    context_->TryCancel();  // ends the reader's wait
+    stream_->Write(message);  // the router parts, which ends the reader's wait
   }
 
   absl::Status failure() const {
@@ -51,7 +49,6 @@ class ResultWriter {
   }
 
  private:
-  grpc::ServerContext* const context_;
   ShardService::Stream* const stream_;
   mutable absl::Mutex mutex_;
   absl::Status failure_ ABSL_GUARDED_BY(mutex_);
@@ -66,7 +63,8 @@ ShardService::ShardService(Executor& executor, DeviceFacts device,
       version_(std::move(version)),
       model_fingerprint_(std::move(model_fingerprint)) {}
 
-grpc::Status ShardService::Run(grpc::ServerContext* context, Stream* stream) {
+grpc::Status ShardService::Run(grpc::ServerContext* /*context*/,
+                               Stream* stream) {
   {
     absl::MutexLock lock(&mutex_);
     if (claimed_) {
@@ -75,7 +73,7 @@ grpc::Status ShardService::Run(grpc::ServerContext* context, Stream* stream) {
     }
     claimed_ = true;
   }
-  const absl::Status status = Serve(context, stream);
+  const absl::Status status = Serve(stream);
   absl::MutexLock lock(&mutex_);
   ended_ = true;
   end_status_ = status;
@@ -101,7 +99,7 @@ absl::Status ShardService::CheckHello(
   return absl::OkStatus();
 }
 
-absl::Status ShardService::Serve(grpc::ServerContext* context, Stream* stream) {
+absl::Status ShardService::Serve(Stream* stream) {
   shard::RouterMessage incoming;
   if (!stream->Read(&incoming)) {
     return absl::FailedPreconditionError("the router said nothing");
@@ -112,7 +110,7 @@ absl::Status ShardService::Serve(grpc::ServerContext* context, Stream* stream) {
   ToProto(device_, ready.mutable_ready()->mutable_device());
   stream->Write(ready);
 
-  ResultWriter writer(context, stream);
+  ResultWriter writer(stream);
   executor_.Start([&writer](const absl::StatusOr<StepResult>& result) {
     writer.Write(result);
   });

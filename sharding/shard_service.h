@@ -28,7 +28,7 @@ class ShardService final : public shard::Shard::Service {
 
  private:
   absl::Status CheckHello(const shard::RouterMessage& message) const;
-  absl::Status Serve(grpc::ServerContext* context, Stream* stream);
+  absl::Status Serve(Stream* stream);
   bool has_ended() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return ended_; }
 
   Executor& executor_;

@@ -6,6 +6,7 @@
 #include "base/status_macros.h"
 #include "sharding/hosts/host_port.h"
 #include "sharding/shard_codec.h"
+#include "sharding/shard_failure.h"
 
 namespace drover {
 namespace {
@@ -75,9 +76,6 @@ absl::StatusOr<ShardReady> RankSession::AwaitReady(absl::Duration timeout) {
                                                absl::FormatDuration(timeout)));
   }
   if (ready_.has_value()) return *ready_;
-  if (absl::IsResourceExhausted(failure_)) {
-    return absl::ResourceExhaustedError(CauseOfEnd().message());
-  }
   return CauseOfEnd();
 }
 
@@ -156,8 +154,8 @@ void RankSession::OnWriteDone(bool ok) {
 
 absl::Status RankSession::CauseOfEnd() const {
   if (!failure_.ok()) {
-    return absl::UnavailableError(
-        absl::StrCat(name(), ": ", failure_.message()));
+    return absl::Status(CodeOfFailure(failure_),
+                        absl::StrCat(name(), ": ", failure_.message()));
   }
   if (end_status_.has_value() && !end_status_->ok()) {
     return absl::UnavailableError(

@@ -17,12 +17,14 @@ int main(int argc, char** argv) {
   std::string fingerprint, refuse;
   uint64_t failing_step = 0, crashing_step = 0, holding_step = 0;
   int refuse_status = 1;
+  int failure_code = static_cast<int>(absl::StatusCode::kInternal);
   bool hang = false;
   app.add_option("--router-fd", router_fd);
   app.add_option("--fingerprint", fingerprint);
   app.add_option("--refuse", refuse, "Say this and exit");
   app.add_option("--refuse-status", refuse_status, "With this");
   app.add_option("--failing-step", failing_step);
+  app.add_option("--failure-code", failure_code, "Of a step that fails");
   app.add_option("--crashing-step", crashing_step);
   app.add_option("--holding-step", holding_step, "Never end this one");
   app.add_flag("--hang", hang, "Never serve");
@@ -44,7 +46,8 @@ int main(int argc, char** argv) {
              return drover::testing::HashedToken(ids);
            },
        .failing_step = failing_step,
-       .failure = absl::InternalError("the fake failed")});
+       .failure = absl::Status(static_cast<absl::StatusCode>(failure_code),
+                               "the fake failed")});
   const absl::Status status =
       drover::ServeShard(executor, {.name = "a fake", .num_threads = 1},
                          DROVER_VERSION, fingerprint, router_fd);

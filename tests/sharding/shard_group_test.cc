@@ -134,16 +134,33 @@ TEST(ShardGroupTest, AShardThatDiesEndsRequestsWithUnavailable) {
   EXPECT_GE(sink->tokens.size(), 1u);
 }
 
-TEST(ShardGroupTest, AFailedStepEndsRequestsWithItsCause) {
-  auto group = Launch({"--failing-step=3"});
-  ASSERT_TRUE(group.ok()) << group.status();
-  Engine engine({}, **group);
-  engine.Start();
-  auto sink = std::make_shared<EndSink>();
-  ASSERT_TRUE(
-      engine.Submit({.prompt_ids = {4, 5}, .max_new_tokens = 100}, sink).ok());
-  sink->ended.WaitForNotification();
-  EXPECT_EQ(sink->status, absl::UnavailableError("the fake failed"));
+TEST(ShardGroupTest, AFailedStepEndsRequestsWithItsCodeAndCause) {
+  struct Row {
+    absl::StatusCode told;
+    absl::StatusCode heard;
+  };
+  for (const Row row :
+       {Row{absl::StatusCode::kInternal, absl::StatusCode::kInternal},
+        Row{absl::StatusCode::kResourceExhausted,
+            absl::StatusCode::kResourceExhausted},
+        // It waited in vain for another rank.
+        Row{absl::StatusCode::kDeadlineExceeded,
+            absl::StatusCode::kUnavailable},
+        // The plan was wrong, not the client.
+        Row{absl::StatusCode::kInvalidArgument, absl::StatusCode::kInternal}}) {
+    auto group =
+        Launch({"--failing-step=3",
+                StrCat("--failure-code=", static_cast<int>(row.told))});
+    ASSERT_TRUE(group.ok()) << group.status();
+    Engine engine({}, **group);
+    engine.Start();
+    auto sink = std::make_shared<EndSink>();
+    ASSERT_TRUE(
+        engine.Submit({.prompt_ids = {4, 5}, .max_new_tokens = 100}, sink)
+            .ok());
+    sink->ended.WaitForNotification();
+    EXPECT_EQ(sink->status, absl::Status(row.heard, "the fake failed"));
+  }
 }
 
 // The engine stops while gRPC still tells of the end: several times, since the
