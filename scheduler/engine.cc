@@ -103,12 +103,12 @@ void Engine::Run() {
 void Engine::Handle(SubmitMessage& message) {
   owners_.emplace(message.id, Owner{.sink = std::move(message.sink)});
   scheduler_.Add(message.id, std::move(message.request));
-  if (!refusal_.ok()) scheduler_.EndAll(EndCause::kFailed, refusal_);
+  if (!refusal_.ok()) scheduler_.EndAll(EndCause::kEngineFailed, refusal_);
 }
 
 void Engine::Handle(ShutdownMessage& message) {
   if (refusal_.ok()) refusal_ = message.status;
-  scheduler_.EndAll(EndCause::kFailed, refusal_);
+  scheduler_.EndAll(EndCause::kEngineFailed, refusal_);
 }
 
 void Engine::Handle(ResultMessage& message) {
@@ -125,7 +125,7 @@ void Engine::Handle(ResultMessage& message) {
 void Engine::LoseExecutor(const absl::Status& status) {
   alive_ = false;
   if (refusal_.ok()) refusal_ = status;
-  scheduler_.EndAll(EndCause::kFailed, status);
+  scheduler_.EndAll(EndCause::kEngineFailed, status);
   Publish();
   if (options_.on_executor_lost) options_.on_executor_lost(status);
 }

@@ -52,15 +52,16 @@ enum class EndCause {
   kEos,
   kMaxTokens,
   kTimeLimit,
-  kStopped,    // Engine::Stop: the owner found a stop sequence
-  kCancelled,  // Engine::Cancel, or the client's deadline while queued
-  kFailed,     // status says why
+  kStopped,       // Engine::Stop: the owner found a stop sequence
+  kCancelled,     // Engine::Cancel, or the client's deadline while queued
+  kFailed,        // a fault of this request's; status says why
+  kEngineFailed,  // every request's: the executor or the engine ends; likewise
 };
 
 // Always the last, always exactly once.
 struct RequestEnded {
   EndCause cause = EndCause::kFailed;
-  absl::Status status;  // OK but for kCancelled and kFailed
+  absl::Status status;  // OK but for the last three causes
 };
 
 using RequestEvent = std::variant<RequestScheduled, RequestPromptScores,

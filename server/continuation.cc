@@ -66,12 +66,12 @@ void Continuation::On(const RequestToken& token) {
 }
 
 void Continuation::On(const RequestEnded& ended) {
-  if (ended.cause != EndCause::kFailed && ended.cause != EndCause::kCancelled) {
-    EndWithoutToken(ended.cause);
-    return;
-  }
+  if (ended.status.ok()) return EndWithoutToken(ended.cause);
   finished_ = true;
-  listener_->OnFailed(GenerationFailure(ended.status, assembler_.num_tokens()));
+  // How far this request had come is no part of a fault that ends them all.
+  const bool is_its_own = ended.cause == EndCause::kFailed;
+  listener_->OnFailed(GenerationFailure(
+      ended.status, is_its_own ? assembler_.num_tokens() : 0));
 }
 
 std::string_view Continuation::TextOf(int32_t id) {

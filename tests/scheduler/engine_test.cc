@@ -161,7 +161,7 @@ TEST(EngineTest, ALostExecutorEndsOpenRequestsAndRefusesNewOnes) {
   ASSERT_TRUE(
       engine.Submit({.prompt_ids = {5}, .max_new_tokens = 50}, sink).ok());
   sink->ended.WaitForNotification();
-  EXPECT_EQ(sink->end.cause, EndCause::kFailed);
+  EXPECT_EQ(sink->end.cause, EndCause::kEngineFailed);
   EXPECT_EQ(sink->end.status, absl::UnavailableError("shard died"));
   EXPECT_EQ(sink->tokens, Continuation(HashedToken, {5}, 3));
   lost.WaitForNotification();

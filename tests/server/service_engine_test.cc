@@ -216,5 +216,25 @@ TEST_F(FailingExecutorTest, ALostShardEndsCallsAsUnavailable) {
   EXPECT_EQ(Stream("q", params).status.error_code(), grpc::UNAVAILABLE);
 }
 
+class FailingStepTest : public ServiceEngineTest {
+ protected:
+  FailingStepTest()
+      : ServiceEngineTest({.model = Babble,
+                           .failing_step = 5,
+                           .failure = absl::InternalError("step 5: broken")}) {}
+};
+
+// That the request had tokens by then is no part of a fault of all.
+TEST_F(FailingStepTest, AFailedStepEndsCallsWithItsBareCause) {
+  Parameters params;
+  params.mutable_stopping()->set_max_new_tokens(100);
+  params.mutable_stopping()->set_min_new_tokens(100);
+  const StreamOutcome open = Stream("p", params);
+  EXPECT_GE(open.messages.size(), 2u);
+  EXPECT_EQ(open.status.error_code(), grpc::INTERNAL);
+  EXPECT_EQ(open.status.error_message(),
+            "Request failed during generation: step 5: broken");
+}
+
 }  // namespace
 }  // namespace drover::testing
