@@ -110,6 +110,11 @@ absl::StatusOr<std::vector<PreparedRequest>> PrepareCall(
   return requests;
 }
 
+FailureKind AdmissionFailureKind(const absl::Status& status) {
+  return absl::IsUnavailable(status) ? FailureKind::kShuttingDown
+                                     : FailureKind::kConcurrencyLimit;
+}
+
 FailureKind SubmitFailureKind(const absl::Status& status) {
   return absl::IsResourceExhausted(status) ? FailureKind::kQueueFull
                                            : FailureKind::kGenerate;

@@ -51,7 +51,9 @@ absl::StatusOr<std::vector<PreparedRequest>> PrepareCall(
     const CallMessage& message, const CallInfo& call,
     const ServiceContext& context);
 
-// What a refusal by the engine (at Submit) or a failure later counts as.
+// What a refusal at admission or by the engine (at Submit) or a failure later
+// counts as.
+FailureKind AdmissionFailureKind(const absl::Status& status);
 FailureKind SubmitFailureKind(const absl::Status& status);
 FailureKind GenerationFailureKind(const absl::Status& status);
 

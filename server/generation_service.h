@@ -29,6 +29,14 @@ class GenerationService final
                     const Tokenizer& tokenizer, RequestObserver& observer,
                     const Clock& clock = Clock::Monotonic());
 
+  // New calls that generate get UNAVAILABLE; those admitted go on.
+  void StopAdmitting() { admission_.Close(); }
+  // Inputs of calls that were admitted and have not ended.
+  int num_open_requests() const { return admission_.num_admitted(); }
+  bool WaitUntilIdle(absl::Duration timeout) const {
+    return admission_.WaitUntilIdle(timeout);
+  }
+
   grpc::ServerUnaryReactor* Generate(
       grpc::CallbackServerContext* context,
       const fmaas::BatchedGenerationRequest* request,

@@ -19,7 +19,7 @@ constexpr std::array kFailureKinds = {
     FailureKind::kConcurrencyLimit, FailureKind::kQueueFull,
     FailureKind::kValidation,       FailureKind::kGenerate,
     FailureKind::kCancelled,        FailureKind::kTimeout,
-    FailureKind::kSlowReader,
+    FailureKind::kShuttingDown,     FailureKind::kSlowReader,
 };
 
 std::map<CallKind, DualCounter> CallCounters(MetricFactory& add) {

@@ -22,10 +22,11 @@ enum class FailureKind {
   kConcurrencyLimit,  // no permit
   kQueueFull,
   kValidation,
-  kGenerate,    // the engine failed, or is gone
-  kCancelled,   // the client went away
-  kTimeout,     // the time limit passed in the queue; also OnFinished
-  kSlowReader,  // the stream's bound of unsent bytes was reached
+  kGenerate,      // the engine failed, or is gone
+  kCancelled,     // the client went away
+  kTimeout,       // the time limit passed in the queue; also OnFinished
+  kShuttingDown,  // new calls are not taken any more
+  kSlowReader,    // the stream's bound of unsent bytes was reached
 };
 
 // One input that passed validation.
@@ -107,7 +108,7 @@ constexpr std::string_view CallKindName(CallKind kind) {
   return "unknown";
 }
 
-// The metrics' label `err`: TGIS's names, and one of ours.
+// The metrics' label `err`: TGIS's names, and two of ours.
 constexpr std::string_view FailureKindName(FailureKind kind) {
   switch (kind) {
     case FailureKind::kConcurrencyLimit:
@@ -122,6 +123,8 @@ constexpr std::string_view FailureKindName(FailureKind kind) {
       return "cancelled";
     case FailureKind::kTimeout:
       return "timeout";
+    case FailureKind::kShuttingDown:
+      return "shutting_down";
     case FailureKind::kSlowReader:
       return "slow_reader";
   }

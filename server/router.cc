@@ -24,21 +24,13 @@ Engine::Options MakeEngineOptions(const Router::Options& options,
           }};
 }
 
-constexpr char kShuttingDown[] = "the server is shutting down";
-
 }  // namespace
-
-absl::StatusOr<RequestId> Router::Gate::Submit(
-    Request request, std::shared_ptr<RequestSink> sink) {
-  if (closed_.load()) return absl::UnavailableError(kShuttingDown);
-  return engine_.Submit(std::move(request), std::move(sink));
-}
 
 Router::Router(const Options& options, Executor& executor,
                const Tokenizer& tokenizer, Metrics& metrics,
                RequestObserver& observer)
     : engine_(MakeEngineOptions(options, metrics), executor),
-      service_(options.service, gate_, tokenizer, observer),
+      service_(options.service, generator_, tokenizer, observer),
       info_service_(options.device, executor.info()) {}
 
 absl::StatusOr<std::unique_ptr<Router>> Router::Start(
@@ -62,14 +54,14 @@ bool Router::IsLive() const { return engine_.IsLive(kStepPatience); }
 
 void Router::StopAdmitting() {
   front_->SetServing(false);
-  gate_.Close();
+  service_.StopAdmitting();
 }
 
 void Router::EndOpenRequests() {
   StopAdmitting();
   // UNAVAILABLE would say that the executor is lost; clients get it all the
   // same (status_conversion).
-  engine_.Shutdown(absl::AbortedError(kShuttingDown));
+  engine_.Shutdown(absl::AbortedError("the server is shutting down"));
 }
 
 }  // namespace drover

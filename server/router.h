@@ -1,6 +1,5 @@
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -49,38 +48,23 @@ class Router {
   bool IsLive() const;
 
   // Ending, in this order: refuse new requests with UNAVAILABLE, wait until
-  // the open ones have ended, end those that have not with the same status,
+  // those admitted have ended, end those that have not with the same status,
   // close the port with `grace` for last messages to go out.
   void StopAdmitting();
-  int num_open_requests() const { return engine_.num_open_requests(); }
+  int num_open_requests() const { return service_.num_open_requests(); }
   // True once no request is open.
   bool WaitUntilIdle(absl::Duration timeout) const {
-    return engine_.WaitUntilIdle(timeout);
+    return service_.WaitUntilIdle(timeout);
   }
   void EndOpenRequests();
   void Shutdown(absl::Duration grace) { front_->Shutdown(grace); }
 
  private:
-  // Lets requests through to the engine until the router stops admitting.
-  class Gate final : public Generator {
-   public:
-    explicit Gate(Engine& engine) : engine_(engine) {}
-    absl::StatusOr<RequestId> Submit(
-        Request request, std::shared_ptr<RequestSink> sink) override;
-    void Stop(RequestId id) override { engine_.Stop(id); }
-    void Cancel(RequestId id) override { engine_.Cancel(id); }
-    void Close() { closed_.store(true); }
-
-   private:
-    EngineGenerator engine_;
-    std::atomic<bool> closed_{false};
-  };
-
   Router(const Options& options, Executor& executor, const Tokenizer& tokenizer,
          Metrics& metrics, RequestObserver& observer);
 
   Engine engine_;
-  Gate gate_{engine_};
+  EngineGenerator generator_{engine_};
   GenerationService service_;
   ServerInfoService info_service_;
   std::unique_ptr<GrpcFront> front_;  // ends first

@@ -38,7 +38,7 @@ void StreamCall::Begin(const fmaas::SingleGenerationRequest& message) {
   absl::StatusOr<Admission::Permits> permits =
       service_.admission.Acquire(/*num_inputs=*/1);
   if (!permits.ok()) {
-    return Fail(FailureKind::kConcurrencyLimit, permits.status());
+    return Fail(AdmissionFailureKind(permits.status()), permits.status());
   }
   permits_ = *std::move(permits);
   if (!message.has_request()) {

@@ -28,7 +28,7 @@ void UnaryCall::Begin(const fmaas::BatchedGenerationRequest& message) {
   absl::StatusOr<Admission::Permits> permits =
       service_.admission.Acquire(num_inputs);
   if (!permits.ok()) {
-    return Fail(FailureKind::kConcurrencyLimit, 1, permits.status());
+    return Fail(AdmissionFailureKind(permits.status()), 1, permits.status());
   }
   permits_ = *std::move(permits);
   preparing_ = true;

@@ -56,5 +56,21 @@ TEST(Admission, ACallThatCanNeverFitIsToldTheLimit) {
                        "served, the limit is 3 (max_concurrent_requests)"));
 }
 
+TEST(Admission, ClosedItRefusesNewCallsAndKeepsThoseAdmitted) {
+  Admission admission(3);
+  auto permits = admission.Acquire(2);
+  ASSERT_THAT(permits, IsOk());
+  admission.Close();
+  for (const int num_inputs : {1, 4}) {
+    EXPECT_THAT(admission.Acquire(num_inputs),
+                StatusIs(absl::StatusCode::kUnavailable,
+                         "the server is shutting down"));
+  }
+  EXPECT_EQ(admission.num_admitted(), 2);
+  EXPECT_FALSE(admission.WaitUntilIdle(absl::ZeroDuration()));
+  permits->Release();
+  EXPECT_TRUE(admission.WaitUntilIdle(absl::ZeroDuration()));
+}
+
 }  // namespace
 }  // namespace drover

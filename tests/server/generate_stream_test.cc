@@ -336,6 +336,25 @@ TEST_F(GenerateStreamTest, OverloadComesBeforeEverythingElse) {
   EXPECT_THAT(service.observer().story(), Contains("failed conc_limit 1"));
 }
 
+TEST_F(GenerateStreamTest, WhatIsBeingEncodedWhenTheDrainBeginsIsLetThrough) {
+  absl::Notification encoding, go_on;
+  ServiceHarness harness(engine_);
+  harness.observer().set_on_encoded([&] {
+    encoding.Notify();
+    go_on.WaitForNotification();
+  });
+  const auto reader = Call(harness, Prompt("p"));
+  encoding.WaitForNotification();
+  harness.service().StopAdmitting();
+  EXPECT_FALSE(harness.service().WaitUntilIdle(absl::ZeroDuration()));
+  go_on.Notify();
+  EXPECT_EQ(ReadNext(*reader), "input_token_count: 2");
+  engine_.Say(1, RequestEnded{.cause = EndCause::kEos});
+  EXPECT_EQ(ReadNext(*reader), "stop_reason: EOS_TOKEN");
+  EXPECT_EQ(ReadNext(*reader), "status: 0 ");
+  EXPECT_TRUE(harness.service().WaitUntilIdle(absl::InfiniteDuration()));
+}
+
 TEST_F(GenerateStreamTest, WhoHasSeenTheEndIsAdmittedAgain) {
   ServiceOptions options;
   options.max_concurrent_requests = 1;

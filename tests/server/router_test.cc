@@ -99,11 +99,13 @@ TEST_F(RouterTest, WhatRunsFinishesWhileNewRequestsAreRefused) {
   router_->StopAdmitting();
   grpc::ClientContext late_context;
   const auto late = stub_->GenerateStream(&late_context, Ask(5));
-  while (late->Read(&message)) {
-  }
+  EXPECT_FALSE(late->Read(&message)) << "not even an acknowledgement";
   const grpc::Status refused = late->Finish();
   EXPECT_EQ(refused.error_code(), grpc::StatusCode::UNAVAILABLE);
   EXPECT_EQ(refused.error_message(), "the server is shutting down");
+  EXPECT_THAT(metrics_.Render(),
+              AllOf(HasSubstr("failure{err=\"shutting_down\"} 1\n"),
+                    HasSubstr("failure{err=\"generate\"} 0\n")));
   EXPECT_FALSE(router_->WaitUntilIdle(absl::ZeroDuration()));
 
   executor_->LetAll();

@@ -108,6 +108,7 @@ class ServiceHarness {
   ~ServiceHarness();
 
   fmaas::GenerationService::Stub& stub() { return *stub_; }
+  GenerationService& service() { return service_; }
   RecordingObserver& observer() { return observer_; }
   const ScriptTokenizer& tokenizer() const { return tokenizer_; }
 
