@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "server/checked_methods.h"
 #include "server/status_conversion.h"
 #include "server/stream_call.h"
 #include "server/tokenize.h"
@@ -28,7 +29,14 @@ GenerationService::GenerationService(const ServiceOptions& options,
                .admission = admission_,
                .seeds = seeds_,
                .emitter = emitter_,
-               .tokenization = tokenization_} {}
+               .tokenization = tokenization_} {
+  // In the order of the .proto file, in place of what the base class marked.
+  MarkMethodCallback(0, MakeUnaryHandler(*this, &GenerationService::Generate));
+  MarkMethodCallback(
+      1, MakeStreamHandler(*this, &GenerationService::GenerateStream));
+  MarkMethodCallback(2, MakeUnaryHandler(*this, &GenerationService::Tokenize));
+  MarkMethodCallback(3, MakeUnaryHandler(*this, &GenerationService::ModelInfo));
+}
 
 grpc::ServerUnaryReactor* GenerationService::Generate(
     grpc::CallbackServerContext* context,

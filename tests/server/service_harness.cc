@@ -188,12 +188,13 @@ ServiceHarness::ServiceHarness(Generator& generator,
   grpc::ServerBuilder builder;
   builder.RegisterService(&service_);
   server_ = builder.BuildAndStart();
-  stub_ = fmaas::GenerationService::NewStub(
-      server_->InProcessChannel(grpc::ChannelArguments()));
+  channel_ = server_->InProcessChannel(grpc::ChannelArguments());
+  stub_ = fmaas::GenerationService::NewStub(channel_);
 }
 
 ServiceHarness::~ServiceHarness() {
   stub_ = nullptr;
+  channel_ = nullptr;
   server_->Shutdown(std::chrono::system_clock::now());
   server_->Wait();
 }

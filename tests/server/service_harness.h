@@ -109,6 +109,8 @@ class ServiceHarness {
 
   fmaas::GenerationService::Stub& stub() { return *stub_; }
   GenerationService& service() { return service_; }
+  // For calls that no stub makes.
+  std::shared_ptr<grpc::Channel> channel() { return channel_; }
   RecordingObserver& observer() { return observer_; }
   const ScriptTokenizer& tokenizer() const { return tokenizer_; }
 
@@ -117,6 +119,7 @@ class ServiceHarness {
   RecordingObserver observer_;
   GenerationService service_;
   std::unique_ptr<grpc::Server> server_;
+  std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<fmaas::GenerationService::Stub> stub_;
 };
 
