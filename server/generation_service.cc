@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "server/call_preparation.h"
 #include "server/checked_methods.h"
 #include "server/status_conversion.h"
 #include "server/stream_call.h"
@@ -44,7 +45,10 @@ grpc::ServerUnaryReactor* GenerationService::Generate(
     fmaas::BatchedGenerationResponse* response) {
   if (request->requests().empty()) {
     // Nothing is asked for, so nothing is checked.
-    observer_.OnCall(CallKind::kBatch, /*num_inputs=*/0);
+    const CallInfo call = MakeCallInfo(CallKind::kBatch, *context, clock_);
+    observer_.OnCall(call.kind, /*num_inputs=*/0);
+    observer_.OnUncounted(
+        {.call = call.kind, .correlation_id = call.correlation_id});
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
     reactor->Finish(grpc::Status::OK);
     return reactor;

@@ -41,6 +41,7 @@ class Metrics final : public RequestObserver {
                    absl::Duration duration) override;
   void OnFailed(const FailedRequest& failed) override;
   void OnFinished(const FinishedRequest& finished) override;
+  void OnUncounted(const UncountedCall&) override {}
   void OnTokenizeCall(int num_inputs) override;
   void OnTokenized(const TokenizedCall& call) override;
 

@@ -29,6 +29,9 @@ class ObserverList final : public RequestObserver {
   void OnFinished(const FinishedRequest& finished) override {
     for (RequestObserver* o : observers_) o->OnFinished(finished);
   }
+  void OnUncounted(const UncountedCall& call) override {
+    for (RequestObserver* o : observers_) o->OnUncounted(call);
+  }
   void OnTokenizeCall(int num_inputs) override {
     for (RequestObserver* o : observers_) o->OnTokenizeCall(num_inputs);
   }

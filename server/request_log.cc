@@ -34,6 +34,16 @@ void RequestLog::OnFinished(const FinishedRequest& finished) {
                 {"total_ms", Millis(finished.total_time)}});
 }
 
+void RequestLog::OnUncounted(const UncountedCall& call) {
+  const std::string code = absl::StatusCodeToString(call.status.code());
+  const std::string cause(call.status.message());
+  logger_.Info("request without input",
+               {{"kind", CallKindName(call.call)},
+                {"correlation_id", call.correlation_id},
+                {"code", code},
+                {"cause", cause}});
+}
+
 void RequestLog::OnFailed(const FailedRequest& failed) {
   // Also told as a finished request, whose line says TIME_LIMIT.
   if (failed.kind == FailureKind::kTimeout) return;

@@ -45,6 +45,14 @@ struct FailedRequest {
   std::string correlation_id;
 };
 
+// A call that was answered at once and counts as neither finished nor failed: a
+// batch without inputs (OK), a stream without request.
+struct UncountedCall {
+  CallKind call = CallKind::kBatch;
+  absl::Status status;  // what the client is told
+  std::string correlation_id;
+};
+
 // One input whose text is complete. Durations are of the monotonic clock.
 struct FinishedRequest {
   CallKind call = CallKind::kSingle;
@@ -89,6 +97,7 @@ class RequestObserver {
 
   virtual void OnFailed(const FailedRequest& failed) = 0;
   virtual void OnFinished(const FinishedRequest& finished) = 0;
+  virtual void OnUncounted(const UncountedCall& call) = 0;
 
   // A Tokenize call has come in, and has been answered.
   virtual void OnTokenizeCall(int num_inputs) = 0;

@@ -43,7 +43,11 @@ void StreamCall::Begin(const fmaas::SingleGenerationRequest& message) {
   permits_ = *std::move(permits);
   if (!message.has_request()) {
     // The one error that TGIS does not count.
-    return End(absl::InvalidArgumentError("missing request"));
+    const absl::Status status = absl::InvalidArgumentError("missing request");
+    service_.observer.OnUncounted({.call = call_.kind,
+                                   .status = status,
+                                   .correlation_id = call_.correlation_id});
+    return End(status);
   }
   preparing_ = true;
   service_.tokenization.Run(

@@ -304,11 +304,11 @@ TEST_F(GenerateStreamTest, ACallWithoutRequestIsRefusedAndCountsNothing) {
   ServiceHarness service(engine_);
   SingleGenerationRequest request;
   request.mutable_params()->mutable_stopping()->set_max_new_tokens(1 << 30);
-  const StreamOutcome outcome = ReadStream(service.stub(), request);
-  EXPECT_TRUE(outcome.messages.empty());
-  EXPECT_EQ(outcome.status.error_code(), grpc::INVALID_ARGUMENT);
-  EXPECT_EQ(outcome.status.error_message(), "missing request");
-  EXPECT_THAT(service.observer().story(), ElementsAre("stream 1"));
+  context_.AddMetadata("x-correlation-id", "abc");
+  const auto reader = Call(service, request);
+  EXPECT_EQ(ReadNext(*reader), "status: 3 missing request");
+  EXPECT_THAT(service.observer().story(),
+              ElementsAre("stream 1", "uncounted stream abc: missing request"));
 }
 
 TEST_F(GenerateStreamTest, AnInvalidCallGetsNoAcknowledgement) {

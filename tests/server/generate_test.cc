@@ -72,9 +72,12 @@ TEST_F(GenerateTest, AnEmptyBatchIsAnsweredAtOnceWhateverItsParameters) {
   request.mutable_params()->mutable_stopping()->set_max_new_tokens(1 << 30);
   request.set_adapter_id("x");
   BatchedGenerationResponse response;
-  EXPECT_TRUE(Call(service, request, &response).ok());
+  grpc::ClientContext context;
+  context.AddMetadata("x-correlation-id", "abc");
+  EXPECT_TRUE(service.stub().Generate(&context, request, &response).ok());
   EXPECT_EQ(response.responses_size(), 0);
-  EXPECT_THAT(service.observer().story(), ElementsAre("batch 0"));
+  EXPECT_THAT(service.observer().story(),
+              ElementsAre("batch 0", "uncounted batch abc: "));
 }
 
 TEST_F(GenerateTest, AnswersAreInTheOrderOfTheInputsHoweverTheyEnd) {

@@ -113,6 +113,17 @@ TEST_F(LoggingTest, OnlyFailuresOfTheEngineAreErrors) {
   EXPECT_THAT(text(), HasSubstr(" error request failed"));
 }
 
+TEST_F(LoggingTest, ACallWithoutInputCanBeFoundByItsCorrelationId) {
+  Logger logger = MakeLogger(LogFormat::kText);
+  RequestLog log(logger);
+  log.OnUncounted({.call = CallKind::kStream,
+                   .status = absl::InvalidArgumentError("missing request"),
+                   .correlation_id = "abc"});
+  EXPECT_THAT(text(), HasSubstr(" info request without input kind=stream "
+                                "correlation_id=abc code=INVALID_ARGUMENT "
+                                "cause=\"missing request\""));
+}
+
 TEST_F(LoggingTest, ATimeoutInTheQueueIsLoggedOnceAsFinished) {
   Logger logger = MakeLogger(LogFormat::kText);
   RequestLog log(logger);

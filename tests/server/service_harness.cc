@@ -142,6 +142,13 @@ void RecordingObserver::OnFinished(const FinishedRequest& finished) {
   finished_.push_back(finished);
 }
 
+void RecordingObserver::OnUncounted(const UncountedCall& call) {
+  absl::MutexLock lock(&mutex_);
+  story_.push_back(
+      absl::StrCat("uncounted ", std::string(CallKindName(call.call)), " ",
+                   call.correlation_id, ": ", call.status.message()));
+}
+
 void RecordingObserver::OnTokenizeCall(int num_inputs) {
   absl::MutexLock lock(&mutex_);
   story_.push_back(absl::StrCat("tokenize ", num_inputs));
