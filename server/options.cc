@@ -33,6 +33,7 @@ absl::Status CheckLimits(const ServeOptions& options) {
       Row{"--max-batch-size", options.max_batch_size, 1, 4096},
       Row{"--max-concurrent-requests", options.max_concurrent_requests, 1,
           kMillion},
+      Row{"--max-top-n-tokens", options.max_top_n_tokens, 0, 1000},
       Row{"--num-shard", options.num_shard, 1, 64},
       Row{"--shard-patience-seconds", options.shard_patience_seconds, 1, 86400},
       Row{"--max-step-tokens", options.max_step_tokens, 16, kMillion},

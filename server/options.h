@@ -31,6 +31,7 @@ struct ServeOptions {
   int32_t max_new_tokens = 1024;
   int32_t max_batch_size = 64;
   int32_t max_concurrent_requests = 512;
+  int32_t max_top_n_tokens = 10;
   int32_t num_shard = 1;
   int32_t shard_patience_seconds = 60;
   // HOST:PORT to which shards come that somebody else starts; empty: this

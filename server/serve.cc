@@ -292,6 +292,7 @@ void LogOptions(Logger& logger, const ServeOptions& o) {
                 {"max_new_tokens", o.max_new_tokens},
                 {"max_batch_size", o.max_batch_size},
                 {"max_concurrent_requests", o.max_concurrent_requests},
+                {"max_top_n_tokens", o.max_top_n_tokens},
                 {"num_shard", o.num_shard},
                 {"max_step_tokens", o.max_step_tokens},
                 {"target_step_ms", o.target_step_ms},

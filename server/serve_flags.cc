@@ -107,6 +107,8 @@ void AddLimitFlags(CLI::App& app, ServeOptions& options) {
             "Sequences that run at once");
   group.Add("--max-concurrent-requests", options.max_concurrent_requests,
             "Inputs running and waiting, beyond which calls are refused");
+  group.Add("--max-top-n-tokens", options.max_top_n_tokens,
+            "The most best tokens a request may ask for at each position");
   group.Add("--max-step-tokens", options.max_step_tokens,
             "Tokens in one step: more gives throughput, fewer gives evenness; "
             "at least --max-batch-size");

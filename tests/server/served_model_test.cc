@@ -129,6 +129,7 @@ TEST(ServedModelTest, TheShardIsToldEverythingThatConcernsIt) {
   options.max_batch_size = 3;
   options.max_step_tokens = 99;
   options.max_sequence_length = 77;
+  options.max_top_n_tokens = 20;
   options.threads = 2;
   options.device = "cpu";
   options.gpu_memory_fraction = 0.5;
@@ -138,14 +139,15 @@ TEST(ServedModelTest, TheShardIsToldEverythingThatConcernsIt) {
       UnorderedElementsAre(
           "--model=folder", "--dtype=float32", "--kv-cache-bytes=1024",
           "--num-slots=3", "--max-step-tokens=99", "--max-sequence-length=77",
-          "--threads=2", "--load-format=safetensors", "--device=cpu",
-          "--gpu-memory-fraction=0.5", "--log-level=debug"));
+          "--max-top-n=20", "--threads=2", "--load-format=safetensors",
+          "--device=cpu", "--gpu-memory-fraction=0.5", "--log-level=debug"));
 }
 
 TEST(ServedModelTest, TheServiceIsLimitedByTheExecutor) {
   ServeOptions options;
   options.max_new_tokens = 50;
   options.default_include_stop_seqs = false;
+  options.max_top_n_tokens = 20;
   options.emitter_threads = 3;
   options.tokenization_workers = 4;
   const ServiceOptions service =
@@ -153,6 +155,7 @@ TEST(ServedModelTest, TheServiceIsLimitedByTheExecutor) {
   EXPECT_EQ(service.max_sequence_length, 640);
   EXPECT_EQ(service.max_new_tokens, 50);
   EXPECT_FALSE(service.default_include_stop_sequences);
+  EXPECT_EQ(service.max_top_n_tokens, 20);
   EXPECT_EQ(service.num_emitter_threads, 3);
   EXPECT_EQ(service.num_tokenization_threads, 4);
 }
