@@ -10,12 +10,14 @@ namespace {
 // protobuf writes -0, and a field that is there is one more key to clients.
 float WithoutNegativeZero(float value) { return value + 0.0f; }
 
-// Best first if logprobs are asked for (as the engine sends them), else by id.
+// Best first if logprobs are asked for, of equal ones the lower id; else by id.
+// A device orders by logits, which may differ where their logprobs do not.
 std::vector<TopToken> InOrder(std::vector<TopToken> top, bool logprobs) {
-  if (!logprobs) {
-    std::sort(top.begin(), top.end(),
-              [](const TopToken& a, const TopToken& b) { return a.id < b.id; });
-  }
+  std::sort(top.begin(), top.end(),
+            [logprobs](const TopToken& a, const TopToken& b) {
+              if (!logprobs || a.logprob == b.logprob) return a.id < b.id;
+              return a.logprob > b.logprob;
+            });
   return top;
 }
 

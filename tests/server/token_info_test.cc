@@ -39,6 +39,18 @@ TEST(TokenInfo, TopTokensAreBestFirstWithLogprobs) {
             "top_tokens { text: \"a\" logprob: -0.5 }");
 }
 
+TEST(TokenInfo, OfEqualLogprobsTheLowerIdIsFirst) {
+  const TokenScore score = {.id = 103,
+                            .logprob = -1.0f,
+                            .top = {{.id = 103, .logprob = -1.0f},
+                                    {.id = 101, .logprob = -1.0f},
+                                    {.id = 102, .logprob = -1.5f}}};
+  std::string pieces;
+  const fmaas::TokenInfo info = Info(score, {.logprobs = true, .top_n = 3});
+  for (const auto& top : info.top_tokens()) pieces += top.text();
+  EXPECT_EQ(pieces, "acb");
+}
+
 TEST(TokenInfo, TopTokensAreById) {
   EXPECT_EQ(
       Info(kScore, {.top_n = 2}).ShortDebugString(),
