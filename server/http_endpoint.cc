@@ -137,10 +137,11 @@ absl::Status HttpEndpoint::Listen(const Options& options) {
 
 HttpResponse HttpEndpoint::Respond(std::string_view method,
                                    std::string_view path) const {
-  const bool is_ready_probe = path == "/health" || path == "/health/ready";
+  const bool is_tgis_probe = path == "/health";  // in TGIS's words
+  const bool is_ready_probe = path == "/health/ready";
   const bool is_live_probe = path == "/health/live";
   const bool is_metrics = path == "/metrics";
-  if (!is_ready_probe && !is_live_probe && !is_metrics) {
+  if (!is_tgis_probe && !is_ready_probe && !is_live_probe && !is_metrics) {
     return HttpResponse{.status = 404};
   }
   if (method != "GET" && method != "HEAD") {
@@ -149,8 +150,9 @@ HttpResponse HttpEndpoint::Respond(std::string_view method,
   if (is_live_probe) {
     return ProbeResponse(health_.IsLive(), health_.Describe());
   }
-  if (is_ready_probe) {
-    return ProbeResponse(health_.IsReady(), health_.Describe());
+  if (is_tgis_probe || is_ready_probe) {
+    return ProbeResponse(health_.IsReady(),
+                         is_tgis_probe ? "unhealthy" : health_.Describe());
   }
   return HttpResponse{.content_type = "text/plain; version=0.0.4",
                       .body = render_metrics_()};

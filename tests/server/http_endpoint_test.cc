@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "base/strings.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/listen_address.h"
@@ -40,9 +41,11 @@ class HttpEndpointTest : public ::testing::Test {
 
 TEST_F(HttpEndpointTest, TheProbesFollowTheHealth) {
   EXPECT_THAT(Get("/health/live"), StartsWith("HTTP/1.1 200 OK\r\n"));
-  for (const char* path : {"/health", "/health/ready"}) {
-    EXPECT_THAT(Get(path), AllOf(StartsWith("HTTP/1.1 503 "),
-                                 EndsWith("\r\n\r\n{\"error\":\"starting\"}")));
+  for (const auto& [path, why] : {std::pair("/health", "unhealthy"),
+                                  std::pair("/health/ready", "starting")}) {
+    EXPECT_THAT(Get(path),
+                AllOf(StartsWith("HTTP/1.1 503 "),
+                      EndsWith(StrCat("\r\n\r\n{\"error\":\"", why, "\"}"))));
   }
   health_.MarkReady([] { return true; });
   for (const char* path : {"/health", "/health/ready", "/health/live"}) {
@@ -52,6 +55,7 @@ TEST_F(HttpEndpointTest, TheProbesFollowTheHealth) {
   health_.MarkDraining();
   EXPECT_THAT(Get("/health/live"), StartsWith("HTTP/1.1 200 "));
   EXPECT_THAT(Get("/health/ready"), EndsWith("{\"error\":\"draining\"}"));
+  EXPECT_THAT(Get("/health"), EndsWith("{\"error\":\"unhealthy\"}"));
   health_.MarkFailed();
   EXPECT_THAT(Get("/health/live"), StartsWith("HTTP/1.1 503 "));
 }
