@@ -113,21 +113,24 @@ void Engine::Handle(ShutdownMessage& message) {
 
 void Engine::Handle(ResultMessage& message) {
   if (!alive_) return;  // lost already
+  const bool in_prefill = scheduler_.oldest_plan_has_prefill();
   absl::Status status = message.result.status();
   if (status.ok()) status = scheduler_.Commit(*message.result, clock_.Now());
   if (!status.ok()) {
-    LoseExecutor(status);
+    LoseExecutor(status, in_prefill);
   } else if (options_.on_step) {
     options_.on_step(scheduler_.last_step());
   }
 }
 
-void Engine::LoseExecutor(const absl::Status& status) {
+void Engine::LoseExecutor(const absl::Status& status, bool in_prefill) {
   alive_ = false;
   if (refusal_.ok()) refusal_ = status;
   scheduler_.EndAll(EndCause::kEngineFailed, status);
   Publish();
-  if (options_.on_executor_lost) options_.on_executor_lost(status);
+  if (options_.on_executor_lost) {
+    options_.on_executor_lost(status, in_prefill);
+  }
 }
 
 void Engine::SubmitPlans() {

@@ -29,8 +29,9 @@ class Engine {
     // Called on the engine's thread after each step; must not block.
     std::function<void(const StepStats&)> on_step;
     // Called once, on the engine's thread, when the executor is lost. Every
-    // open request has been ended with the status by then.
-    std::function<void(const absl::Status&)> on_executor_lost;
+    // open request has been ended with the status by then. `in_prefill`: the
+    // step that was due has a prompt in it.
+    std::function<void(const absl::Status&, bool in_prefill)> on_executor_lost;
   };
 
   // `executor` and `clock` outlive the engine.
@@ -100,7 +101,7 @@ class Engine {
   void Handle(ResultMessage& message);
   void SubmitPlans();
   void Publish();
-  void LoseExecutor(const absl::Status& status);
+  void LoseExecutor(const absl::Status& status, bool in_prefill);
 
   void AddOpen(int delta) ABSL_LOCKS_EXCLUDED(mutex_);
   bool IsIdle() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) {

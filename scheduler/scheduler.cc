@@ -563,6 +563,11 @@ absl::Time Scheduler::oldest_plan_time() const {
                             : in_flight_.front().planned_at;
 }
 
+bool Scheduler::oldest_plan_has_prefill() const {
+  return !in_flight_.empty() &&
+         in_flight_.front().stats.num_prefill_sequences > 0;
+}
+
 SchedulerSnapshot Scheduler::Snapshot() const {
   SchedulerSnapshot snapshot = {
       .num_slots = executor_.num_slots,

@@ -96,6 +96,8 @@ class Scheduler {
   }
   // When the oldest plan in flight was made; InfiniteFuture without one.
   absl::Time oldest_plan_time() const;
+  // Whether a prompt is part of it.
+  bool oldest_plan_has_prefill() const;
   const StepStats& last_step() const { return last_step_; }
 
   // For tests: everything ValidateInvariants wants to see.

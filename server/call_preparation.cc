@@ -84,7 +84,10 @@ absl::StatusOr<std::vector<PreparedRequest>> PrepareCall(
   DROVER_ASSIGN_OR_RETURN(const GenerationParameters params,
                           ConvertParameters(message.params, context.options));
   DROVER_RETURN_IF_ERROR(CheckNoAdapter(message.adapter_id));
-  DROVER_RETURN_IF_ERROR(CheckNoPrefix(message.prefix_id));
+  if (absl::Status prefix = CheckNoPrefix(message.prefix_id); !prefix.ok()) {
+    context.observer.OnPrefixRefused();
+    return prefix;
+  }
 
   std::vector<PreparedRequest> requests;
   std::vector<ValidatedInput> validated;

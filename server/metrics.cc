@@ -76,9 +76,9 @@ struct MethodFamilies {
         success(add.AddCounter("tgi_batch_inference_success",
                                "Engine steps that succeeded",
                                {{"method", method}})),
-        lost(add.AddCounter("tgi_batch_inference_failure",
-                            "Engine steps that failed",
-                            {{"method", method}, {"reason", "connection"}})),
+        out_of_memory(FailureCounter(add, method, "oom")),
+        lost(FailureCounter(add, method, "connection")),
+        failed(FailureCounter(add, method, "error")),
         duration(add.AddHistogram(
             "tgi_batch_inference_duration",
             "Seconds from a step's submission to its result", DurationBounds(),
@@ -93,11 +93,14 @@ struct MethodFamilies {
             {{"method", method}, {"makeup", "single_only"}})),
         batch_size(add.AddHistogram(
             "tgi_batch_inference_batch_size", "Sequences in a step",
-            UnitBounds(max_batch_size), {{"method", method}})) {
-    for (const char* reason : {"oom", "error"}) {
-      add.AddCounter("tgi_batch_inference_failure", "Engine steps that failed",
-                     {{"method", method}, {"reason", reason}});
-    }
+            UnitBounds(max_batch_size), {{"method", method}})) {}
+
+  static DualCounter FailureCounter(MetricFactory& add,
+                                    const std::string& method,
+                                    const std::string& reason) {
+    return add.AddCounter("tgi_batch_inference_failure",
+                          "Engine steps that failed",
+                          {{"method", method}, {"reason", reason}});
   }
 
   void Observe(const StepStats& stats) {
@@ -110,9 +113,22 @@ struct MethodFamilies {
                        stats.num_decode_sequences);
   }
 
+  void CountFailure(const absl::Status& status) {
+    count.Increment();
+    if (absl::IsResourceExhausted(status)) {
+      out_of_memory.Increment();
+    } else if (absl::IsUnavailable(status)) {
+      lost.Increment();
+    } else {
+      failed.Increment();
+    }
+  }
+
   DualCounter count;
   DualCounter success;
+  DualCounter out_of_memory;
   DualCounter lost;
+  DualCounter failed;
   Histogram& duration;
   Histogram& forward;
   Histogram& token_processing;
@@ -162,9 +178,10 @@ struct Metrics::RequestFamilies {
                              LinearBounds(options.max_new_tokens))),
         max_new_tokens(add.AddHistogram("tgi_request_max_new_tokens",
                                         "Generated tokens asked for at most",
-                                        LinearBounds(options.max_new_tokens))) {
-    add.AddCounter("tgi_prompt_load_failure",
-                   "Soft prompts that could not be loaded");
+                                        LinearBounds(options.max_new_tokens))),
+        prefix_failures(add.AddCounter("tgi_prompt_load_failure",
+                                       "Soft prompts that could not be "
+                                       "loaded")) {
     add.AddHistogram("tgi_prompt_load_duration",
                      "Seconds of loading a soft prompt", DurationBounds());
   }
@@ -185,6 +202,7 @@ struct Metrics::RequestFamilies {
   Histogram& total_tokens;
   Histogram& generated_tokens;
   Histogram& max_new_tokens;
+  DualCounter prefix_failures;
 };
 
 struct Metrics::TokenizeFamilies {
@@ -297,9 +315,8 @@ void Metrics::OnStep(const StepStats& stats) {
   }
 }
 
-void Metrics::OnExecutorLost() {
-  steps_->next_token.count.Increment();
-  steps_->next_token.lost.Increment();
+void Metrics::OnExecutorLost(const absl::Status& status, bool in_prefill) {
+  (in_prefill ? steps_->prefill : steps_->next_token).CountFailure(status);
   steps_->queue_size.Set(0);
   steps_->current_size.Set(0);
   steps_->input_tokens.Set(0);
@@ -311,6 +328,8 @@ void Metrics::OnCall(CallKind kind, int num_inputs) {
   requests_->calls.at(kind).Increment();
   requests_->inputs.Increment(num_inputs);
 }
+
+void Metrics::OnPrefixRefused() { requests_->prefix_failures.Increment(); }
 
 void Metrics::OnEncoded(int32_t raw_input_token_count) {
   requests_->raw_input_length.Observe(raw_input_token_count);

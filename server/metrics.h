@@ -32,10 +32,11 @@ class Metrics final : public RequestObserver {
 
   // After each step, on the engine's thread.
   void OnStep(const StepStats& stats);
-  // The executor is gone.
-  void OnExecutorLost();
+  // The executor is gone, in a step with a prompt in it or in another.
+  void OnExecutorLost(const absl::Status& status, bool in_prefill);
 
   void OnCall(CallKind kind, int num_inputs) override;
+  void OnPrefixRefused() override;
   void OnEncoded(int32_t raw_input_token_count) override;
   void OnValidated(const std::vector<ValidatedInput>& inputs,
                    absl::Duration duration) override;

@@ -16,6 +16,9 @@ class ObserverList final : public RequestObserver {
   void OnCall(CallKind kind, int num_inputs) override {
     for (RequestObserver* o : observers_) o->OnCall(kind, num_inputs);
   }
+  void OnPrefixRefused() override {
+    for (RequestObserver* o : observers_) o->OnPrefixRefused();
+  }
   void OnEncoded(int32_t raw_input_token_count) override {
     for (RequestObserver* o : observers_) o->OnEncoded(raw_input_token_count);
   }

@@ -13,6 +13,7 @@ class RequestLog final : public RequestObserver {
   explicit RequestLog(Logger& logger) : logger_(logger) {}
 
   void OnCall(CallKind, int) override {}
+  void OnPrefixRefused() override {}
   void OnEncoded(int32_t) override {}
   void OnValidated(const std::vector<ValidatedInput>&,
                    absl::Duration) override {}

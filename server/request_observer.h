@@ -87,6 +87,9 @@ class RequestObserver {
   // A Generate or GenerateStream call has come in, with this many inputs.
   virtual void OnCall(CallKind kind, int num_inputs) = 0;
 
+  // A prefix_id stands for nothing that could be loaded (rule 12).
+  virtual void OnPrefixRefused() = 0;
+
   // An input was encoded; its tokens before truncation. Also when a later rule
   // refuses it.
   virtual void OnEncoded(int32_t raw_input_token_count) = 0;

@@ -17,9 +17,9 @@ Engine::Options MakeEngineOptions(const Router::Options& options,
       .scheduler = options.scheduler,
       .on_step = [&metrics](const StepStats& stats) { metrics.OnStep(stats); },
       .on_executor_lost =
-          [&metrics,
-           tell = options.on_executor_lost](const absl::Status& status) {
-            metrics.OnExecutorLost();
+          [&metrics, tell = options.on_executor_lost](
+              const absl::Status& status, bool in_prefill) {
+            metrics.OnExecutorLost(status, in_prefill);
             if (tell) tell(status);
           }};
 }

@@ -99,7 +99,10 @@ void UnaryCall::OnMessage(int index, const fmaas::GenerationResponse& message,
 
 void UnaryCall::OnFailed(const absl::Status& status) {
   absl::MutexLock lock(&mutex_);
-  if (!end_.has_value()) Fail(GenerationFailureKind(status), 1, status);
+  if (end_.has_value()) return;
+  // Nobody waits any more: as when the client goes away.
+  const FailureKind kind = GenerationFailureKind(status);
+  Fail(kind, kind == FailureKind::kCancelled ? num_unfinished_ : 1, status);
 }
 
 void UnaryCall::OnCancel() {

@@ -153,9 +153,12 @@ TEST(EngineTest, ALostExecutorEndsOpenRequestsAndRefusesNewOnes) {
   FakeExecutor executor(
       {.failing_step = 4, .failure = absl::UnavailableError("shard died")});
   absl::Notification lost;
-  Engine engine(
-      {.on_executor_lost = [&](const absl::Status&) { lost.Notify(); }},
-      executor);
+  Engine engine({.on_executor_lost =
+                     [&](const absl::Status&, bool in_prefill) {
+                       EXPECT_FALSE(in_prefill);
+                       lost.Notify();
+                     }},
+                executor);
   engine.Start();
   auto sink = std::make_shared<RecordingSink>();
   ASSERT_TRUE(
@@ -172,6 +175,25 @@ TEST(EngineTest, ALostExecutorEndsOpenRequestsAndRefusesNewOnes) {
     late->ended.WaitForNotification();
     EXPECT_EQ(late->end.status, absl::UnavailableError("shard died"));
   }
+}
+
+TEST(EngineTest, AnExecutorLostWithAPromptIsToldSo) {
+  FakeExecutor executor(
+      {.failing_step = 1, .failure = absl::InternalError("no memory")});
+  absl::Notification lost;
+  Engine engine({.on_executor_lost =
+                     [&](const absl::Status& status, bool in_prefill) {
+                       EXPECT_EQ(status, absl::InternalError("no memory"));
+                       EXPECT_TRUE(in_prefill);
+                       lost.Notify();
+                     }},
+                executor);
+  engine.Start();
+  ASSERT_TRUE(engine
+                  .Submit({.prompt_ids = {5}, .max_new_tokens = 50},
+                          std::make_shared<RecordingSink>())
+                  .ok());
+  lost.WaitForNotification();
 }
 
 TEST(EngineTest, ShutdownEndsWhatIsOpenWithTheGivenStatus) {

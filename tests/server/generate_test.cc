@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <set>
 #include <string>
 #include <thread>
@@ -230,6 +231,17 @@ TEST_F(GenerateTest, TheFirstFailureFailsTheCallAndCancelsTheRest) {
   EXPECT_THAT(service.observer().story(), Contains("failed generate 1"));
 }
 
+TEST_F(GenerateTest, ABatchDroppedInTheQueueCountsItsInputs) {
+  ServiceHarness service(engine_);
+  PendingCall call(service, Prompts({"a", "b", "c"}));
+  engine_.Await(3);
+  SayLast(engine_, 1, 'x');
+  engine_.Say(2, RequestEnded{.cause = EndCause::kCancelled,
+                              .status = absl::DeadlineExceededError("late")});
+  EXPECT_EQ(call.Wait().error_code(), grpc::DEADLINE_EXCEEDED);
+  EXPECT_THAT(service.observer().story(), Contains("failed cancelled 2"));
+}
+
 TEST_F(GenerateTest, OneInvalidInputFailsTheWholeCallAndNothingRuns) {
   ServiceHarness service(engine_);
   BatchedGenerationResponse response;
@@ -265,6 +277,8 @@ TEST_F(GenerateTest, ParametersAreCheckedBeforeAdapterPrefixAndText) {
             "found");
   request.set_prefix_id("");
   EXPECT_EQ(error(), "tokenizer error no token for '!'");
+  const std::vector<std::string> story = service.observer().story();
+  EXPECT_EQ(std::count(story.begin(), story.end(), "prefix refused"), 1);
 }
 
 TEST_F(GenerateTest, ACancelledCallCancelsEveryInput) {

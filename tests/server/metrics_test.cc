@@ -226,12 +226,37 @@ TEST(MetricsTest, ALostExecutorLeavesNothingRunning) {
                   .num_waiting = 2,
                   .num_used_blocks = 1,
                   .num_total_blocks = 4});
-  metrics.OnExecutorLost();
+  metrics.OnExecutorLost(absl::UnavailableError("gone"), /*in_prefill=*/false);
   const std::string text = metrics.Render();
   EXPECT_THAT(text, HasSubstr("\ntgi_batch_current_size 0\n"));
   EXPECT_THAT(text, HasSubstr("\ntgi_queue_size 0\n"));
   EXPECT_THAT(text, HasSubstr("\ntgi_batch_inference_failure{method=\"next_"
                               "token\",reason=\"connection\"} 1\n"));
+}
+
+TEST(MetricsTest, AFailedStepIsCountedByMethodAndReason) {
+  for (const auto& [status, reason] :
+       {std::pair(absl::ResourceExhaustedError("full"), "oom"),
+        std::pair(absl::UnavailableError("gone"), "connection"),
+        std::pair(absl::InternalError("broken"), "error")}) {
+    for (const bool in_prefill : {true, false}) {
+      Metrics metrics({});
+      metrics.OnExecutorLost(status, in_prefill);
+      const std::string method = in_prefill ? "prefill" : "next_token";
+      const std::string text = metrics.Render();
+      EXPECT_THAT(text,
+                  HasSubstr("\ntgi_batch_inference_failure{method=\"" + method +
+                            "\",reason=\"" + reason + "\"} 1\n"));
+      EXPECT_THAT(text, HasSubstr("\ntgi_batch_inference_count{method=\"" +
+                                  method + "\"} 1\n"));
+    }
+  }
+}
+
+TEST(MetricsTest, APrefixThatCannotBeLoadedIsCounted) {
+  Metrics metrics({});
+  metrics.OnPrefixRefused();
+  EXPECT_THAT(metrics.Render(), HasSubstr("\ntgi_prompt_load_failure 1\n"));
 }
 
 }  // namespace

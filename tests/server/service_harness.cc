@@ -109,6 +109,11 @@ void RecordingObserver::OnCall(CallKind kind, int num_inputs) {
       absl::StrCat(std::string(CallKindName(kind)), " ", num_inputs));
 }
 
+void RecordingObserver::OnPrefixRefused() {
+  absl::MutexLock lock(&mutex_);
+  story_.push_back("prefix refused");
+}
+
 void RecordingObserver::OnEncoded(int32_t raw_input_token_count) {
   if (on_encoded_) on_encoded_();
   absl::MutexLock lock(&mutex_);

@@ -70,6 +70,7 @@ class ScriptedGenerator final : public Generator {
 class RecordingObserver final : public RequestObserver {
  public:
   void OnCall(CallKind kind, int num_inputs) override;
+  void OnPrefixRefused() override;
   void OnEncoded(int32_t raw_input_token_count) override;
   void OnValidated(const std::vector<ValidatedInput>& inputs,
                    absl::Duration duration) override;
@@ -79,9 +80,9 @@ class RecordingObserver final : public RequestObserver {
   void OnTokenizeCall(int num_inputs) override;
   void OnTokenized(const TokenizedCall& call) override;
 
-  // "stream 1", "encoded 5", "validated 5/20", "failed validation 1",
-  // "finished MAX_TOKENS", "uncounted stream abc: missing request", "tokenize
-  // 2", "tokenized 5": in order.
+  // "stream 1", "prefix refused", "encoded 5", "validated 5/20", "failed
+  // validation 1", "finished MAX_TOKENS", "uncounted stream abc: missing
+  // request", "tokenize 2", "tokenized 5": in order.
   std::vector<std::string> story() const;
   std::vector<FinishedRequest> finished() const;
   std::vector<FailedRequest> failed() const;
