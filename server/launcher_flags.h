@@ -26,14 +26,14 @@ struct LauncherOptions {
   std::optional<double> cuda_process_memory_fraction;
 };
 
-// TGIS's names, flags and environment variables alike, beside our own. Those of
-// TGIS and its relatives that mean nothing here end up in
-// ServeOptions::without_effect. Both structs outlive `app`.
+// TGIS's names, flags and environment variables alike, beside our own; and
+// foreign_options. Both structs outlive `app`.
 void AddLauncherFlags(CLI::App& app, LauncherOptions& launcher,
                       ServeOptions& options);
 
-// Into `options`, after parsing. INVALID_ARGUMENT if both names of an option
-// were given and differ.
+// Into `options`, after parsing. If both names of an option were given and
+// differ, the one that is a flag wins over the environment, but for --dtype and
+// --num-shard, which have to agree; otherwise INVALID_ARGUMENT.
 absl::Status ApplyLauncherOptions(const CLI::App& app,
                                   const LauncherOptions& launcher,
                                   ServeOptions& options);

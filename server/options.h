@@ -67,7 +67,8 @@ struct ServeOptions {
   // Receives the cause of a failure. Empty: none.
   std::string termination_log = "/dev/termination-log";
 
-  // Flags that were given, are known from elsewhere and mean nothing here.
+  // What was given, is known from elsewhere and means nothing here, as the
+  // warning names it.
   std::vector<std::string> without_effect;
 
   // INVALID_ARGUMENT names the flag, its value and what would be right.

@@ -330,8 +330,8 @@ int RunServe(const ServeOptions& options) {
   Logger logger(LoggerOptions(options));
   logger.BecomeSpdlogDefault();
   LogOptions(logger, options);
-  for (const std::string& flag : options.without_effect) {
-    logger.Warning("option without effect here", {{"option", flag}});
+  for (const std::string& option : options.without_effect) {
+    logger.Warning("option without effect here", {{"option", option}});
   }
   ServeProcess process(options, logger);
   if (const absl::Status started = process.Start(); !started.ok()) {

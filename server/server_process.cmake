@@ -61,6 +61,7 @@ drover_library(command_line
   SOURCES
     command_line.cc
     environment_name.cc
+    foreign_options.cc
     launcher_flags.cc
     serve_flags.cc
   PUBLIC

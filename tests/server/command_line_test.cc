@@ -17,6 +17,7 @@ using ::testing::ElementsAre;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
+using ::testing::UnorderedElementsAre;
 
 using Parsed = std::variant<Command, CommandLineAnswer>;
 
@@ -191,6 +192,45 @@ TEST(CommandLineTest, TgisNamesMayComeFromTheEnvironment) {
             "flag");
 }
 
+TEST(CommandLineTest, AFlagWinsOverTheEnvironmentUnderAnyName) {
+  {
+    const ScopedEnvironment model("MODEL", "environment");
+    const ScopedEnvironment fraction("GPU_MEMORY_FRACTION", "0.5");
+    const auto options =
+        ParseAs<ServeOptions>({"serve", "--model-name=flag", "-c", "0.25"});
+    EXPECT_EQ(options.model, "flag");
+    EXPECT_EQ(options.gpu_memory_fraction, 0.25);
+  }
+  const ScopedEnvironment model("MODEL_NAME", "environment");
+  const ScopedEnvironment fraction("CUDA_PROCESS_MEMORY_FRACTION", "0.5");
+  const auto options = ParseAs<ServeOptions>(
+      {"serve", "--model=flag", "--gpu-memory-fraction=0.25"});
+  EXPECT_EQ(options.model, "flag");
+  EXPECT_EQ(options.gpu_memory_fraction, 0.25);
+  // TGIS wants these to agree.
+  const ScopedEnvironment gpus("NUM_GPUS", "2");
+  EXPECT_THAT(ParseAnswer({"serve", "--model=m", "--num-shard=4"}).err,
+              HasSubstr("two names of one option, and they differ"));
+}
+
+TEST(CommandLineTest, OptionsKnownFromElsewhereAreTakenAndNamed) {
+  const ScopedEnvironment attention("FLASH_ATTENTION", "true");
+  const ScopedEnvironment estimate("ESTIMATE_MEMORY_BATCH_SIZE", "16");
+  EXPECT_THAT(
+      ParseAs<ServeOptions>({"serve", "--model-id=m", "--sharded", "true",
+                             "--max-batch-prefill-tokens", "4096",
+                             "--enforce-eager", "--max-model-len=2048",
+                             "--speculator-top-k-tokens-per-head", "3"})
+          .without_effect,
+      UnorderedElementsAre("--sharded (here: --num-shard)",
+                           "--max-batch-prefill-tokens (here: "
+                           "--max-step-tokens)",
+                           "--enforce-eager",
+                           "--max-model-len (here: --max-sequence-length)",
+                           "--speculator-top-k-tokens-per-head",
+                           "FLASH_ATTENTION", "ESTIMATE_MEMORY_BATCH_SIZE"));
+}
+
 TEST(CommandLineTest, EveryMistakeIsOneLineAndStatusTwo) {
   struct Row {
     const char* expected;
@@ -214,6 +254,8 @@ TEST(CommandLineTest, EveryMistakeIsOneLineAndStatusTwo) {
       {"--port abc: expected a whole number",
        {"serve", "--model=m", "--port", "abc"}},
       {"--port 70000", {"serve", "--model=m", "--port", "70000"}},
+      {"--max-prefill-padding: 1.5: expected a number from 0 to 1",
+       {"serve", "--model=m", "--max-prefill-padding", "1.5"}},
       {"--kv-cache-bytes: \"2Gx\"",
        {"serve", "--model=m", "--kv-cache-bytes", "2Gx"}},
       {"--output-special-tokens: maybe",
