@@ -3,6 +3,7 @@
 #
 #   bin/drover, bin/drover-shard
 #   bin/text-generation-launcher   drover, under the name that starts TGIS
+#   bin/text-generation-server     the same, for `download-weights`
 #   lib/drover/                    LibTorch and the two libraries of CUDA
 #   share/drover/models/fables-7m  the demo model
 #   share/doc/drover/
@@ -14,9 +15,13 @@ include(GNUInstallDirs)
 
 if(TARGET drover)
   install(TARGETS drover RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-  file(CREATE_LINK drover ${CMAKE_BINARY_DIR}/text-generation-launcher SYMBOLIC)
-  install(FILES ${CMAKE_BINARY_DIR}/text-generation-launcher
-    DESTINATION ${CMAKE_INSTALL_BINDIR})
+  file(MAKE_DIRECTORY ${CMAKE_RUNTIME_OUTPUT_DIRECTORY})
+  foreach(name IN ITEMS text-generation-launcher text-generation-server)
+    # Beside the program here as there.
+    set(link ${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/${name})
+    file(CREATE_LINK drover ${link} SYMBOLIC)
+    install(FILES ${link} DESTINATION ${CMAKE_INSTALL_BINDIR})
+  endforeach()
 endif()
 
 if(TARGET drover-shard)

@@ -33,6 +33,9 @@ strays="$(grep -vF "$(readlink -f "$TREE")/lib/drover/" <<<"$torch" || true)"
 cd /
 "$TREE/bin/drover" --version
 "$TREE/bin/drover-shard" --version
+"$TREE/bin/text-generation-launcher" --version
+"$TREE/bin/text-generation-server" download-weights \
+  "$TREE/share/drover/models/fables-7m"
 start_server "$TREE/bin" --model "$TREE/share/drover/models/fables-7m"
 text="$("$TREE/bin/drover" generate --address "127.0.0.1:$grpc_port" \
   --max-new-tokens 8 "Once upon a time")"

@@ -92,6 +92,21 @@ void AddInfoFlags(CLI::App& app, InfoOptions& options) {
                  "A model folder to describe instead of a server");
 }
 
+// What concerns the downloading is taken and means nothing: these with a value,
+// others as switches.
+void AddDownloadWeightsFlags(CLI::App& app, DownloadWeightsOptions& options) {
+  app.allow_extras();
+  for (const char* flag : {"--extension", "--logger-level", "--token"}) {
+    app.add_option_function<std::string>(flag, [](const std::string&) {})
+        ->group("");
+  }
+  app.add_option("model", options.model, "A model folder, or a hub id")
+      ->required();
+  app.add_option("--revision", options.revision,
+                 "Branch, tag or commit of a hub id; default: main")
+      ->envname("REVISION");
+}
+
 // One subcommand with the flags that fill `options`.
 template <typename Options>
 CLI::App* AddCommand(CLI::App& app, const char* name, const char* help,
@@ -189,6 +204,7 @@ std::variant<Command, CommandLineAnswer> ParseCommandLine(
   TokenizeOptions tokenize;
   InfoOptions info;
   BenchOptions bench;
+  DownloadWeightsOptions download;
   CLI::App* serve_command =
       AddCommand(app, "serve", "Serve a model", &AddServeFlags, serve);
   AddLauncherFlags(*serve_command, launcher, serve);
@@ -201,6 +217,10 @@ std::variant<Command, CommandLineAnswer> ParseCommandLine(
   const CLI::App* bench_command =
       AddCommand(app, "bench", "Measure a server's speed under load",
                  &AddBenchFlags, bench);
+  const CLI::App* download_command =
+      AddCommand(app, "download-weights",
+                 "Say where a model's weights are; nothing is downloaded",
+                 &AddDownloadWeightsFlags, download);
   AddCommand(app, "info", "Describe a server, or a model folder", &AddInfoFlags,
              info);
 
@@ -238,6 +258,7 @@ std::variant<Command, CommandLineAnswer> ParseCommandLine(
   if (generate_command->parsed()) return Command(generate);
   if (tokenize_command->parsed()) return Command(tokenize);
   if (bench_command->parsed()) return Command(bench);
+  if (download_command->parsed()) return Command(download);
   return Command(info);
 }
 

@@ -32,7 +32,6 @@ constexpr const char* kTgisFlags[] = {
     "--otlp-service-name",
     "--prefix-store-path",
     "--quantize",
-    "--revision",
     "--shard-uds-path",
     "--speculator-max-batch-size",
     "--speculator-n-candidates",

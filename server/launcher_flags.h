@@ -17,7 +17,6 @@ namespace drover {
 // The name under which deployments of TGIS start it: the program is then what
 // `drover serve` is.
 inline constexpr std::string_view kLauncherName = "text-generation-launcher";
-
 // What TGIS calls otherwise. Unset: not given.
 struct LauncherOptions {
   std::optional<std::string> model_name;

@@ -35,6 +35,9 @@ struct Runner {
   int operator()(const drover::BenchOptions& options) const {
     return drover::RunBench(options, streams);
   }
+  int operator()(const drover::DownloadWeightsOptions& options) const {
+    return drover::RunDownloadWeights(options, streams);
+  }
 };
 
 // Protobuf would write to standard error whatever a client sends it.

@@ -16,7 +16,8 @@ namespace drover {
 // is a flag, and an environment variable of the same name in upper case.
 struct ServeOptions {
   // ---- The model ----
-  std::string model;  // folder; may be empty with model_config
+  std::string model;     // folder or hub id; may be empty with model_config
+  std::string revision;  // of a hub id; empty: main
   // float32, bfloat16 or, on a GPU, float16; empty: the model's own.
   std::string dtype;
   std::string load_format = "safetensors";  // or dummy: random weights

@@ -325,13 +325,18 @@ void Report(const ServeOptions& options, Logger& logger, std::string_view what,
 
 }  // namespace
 
-int RunServe(const ServeOptions& options) {
+int RunServe(const ServeOptions& given) {
   signal(SIGPIPE, SIG_IGN);
+  ServeOptions options = given;
   Logger logger(LoggerOptions(options));
   logger.BecomeSpdlogDefault();
   LogOptions(logger, options);
   for (const std::string& option : options.without_effect) {
     logger.Warning("option without effect here", {{"option", option}});
+  }
+  if (const absl::Status found = FindModel(options); !found.ok()) {
+    Report(options, logger, "cannot start", found);
+    return 1;
   }
   ServeProcess process(options, logger);
   if (const absl::Status started = process.Start(); !started.ok()) {

@@ -19,6 +19,6 @@ namespace drover {
 //
 // SignalListener::BlockSignals has been called, and the shard runs only as long
 // as the calling thread. `options` are valid.
-int RunServe(const ServeOptions& options);
+int RunServe(const ServeOptions& given);
 
 }  // namespace drover

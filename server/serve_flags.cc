@@ -77,7 +77,9 @@ void AddModelFlags(CLI::App& app, ServeOptions& options) {
   FlagGroup group(app, "Model");
   group.Add("--model", options.model,
             "Folder with config.json, safetensors and tokenizer.model or "
-            "tokenizer.json");
+            "tokenizer.json; or the hub id of a model in Hugging Face's cache");
+  group.Add("--revision", options.revision,
+            "Branch, tag or commit of a hub id; default: main");
   group.Add("--dtype", options.dtype,
             "float32, bfloat16 or, on a GPU, float16; default: the model's "
             "own where the machine can");
@@ -145,8 +147,9 @@ void AddProcessFlags(CLI::App& app, ServeOptions& options) {
             "CPU threads of the shard; 0: one for each CPU");
   group.Add("--emitter-threads", options.emitter_threads,
             "Threads that turn tokens into text");
-  group.Add("--tokenization-workers", options.tokenization_workers,
-            "Threads that encode long prompts");
+  group.Add(
+      "--tokenization-workers", options.tokenization_workers,
+      "Threads that encode long prompts");
   group.Add("--shard-binary", options.shard_binary,
             "The worker; default: drover-shard beside this program");
   group.Add("--shard-start-timeout-seconds",

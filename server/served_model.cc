@@ -1,33 +1,16 @@
 #include "server/served_model.h"
 
 #include <algorithm>
-#include <filesystem>
-#include <system_error>
 #include <utility>
 
 #include "base/machine_limits.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "server/hub_cache.h"
 #include "sharding/ranks/partition.h"
 
 namespace drover {
 namespace {
-
-absl::Status CheckFolder(const std::string& path) {
-  std::error_code error;
-  if (std::filesystem::is_directory(path, error)) return absl::OkStatus();
-  return absl::NotFoundError(
-      StrCat("--model ", path,
-             ": no such folder; expected one with config.json, safetensors and "
-             "tokenizer.model or tokenizer.json"));
-}
-
-std::string LastComponent(const std::string& path) {
-  std::error_code error;
-  const std::filesystem::path whole =
-      std::filesystem::weakly_canonical(path, error);
-  return error ? path : whole.filename().string();
-}
 
 // Shards share the CPUs; alone, a shard counts them itself.
 int32_t ThreadsOfShard(const ServeOptions& options) {
@@ -61,6 +44,17 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizerFor(
 
 }  // namespace
 
+absl::Status FindModel(ServeOptions& options) {
+  if (options.model.empty()) return absl::OkStatus();
+  absl::StatusOr<std::string> folder =
+      FindModelFolder(options.model, options.revision, HubCacheFolder());
+  if (!folder.ok()) {
+    return absl::NotFoundError(StrCat("--model ", folder.status().message()));
+  }
+  options.model = *std::move(folder);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<ServedModel> LoadServedModel(const ServeOptions& options) {
   ServedModel model;
   if (options.model.empty()) {
@@ -68,9 +62,8 @@ absl::StatusOr<ServedModel> LoadServedModel(const ServeOptions& options) {
                             NamedModelConfig(options.model_config));
     model.name = options.model_config;
   } else {
-    DROVER_RETURN_IF_ERROR(CheckFolder(options.model));
     DROVER_ASSIGN_OR_RETURN(model.config, LoadModelConfig(options.model));
-    model.name = LastComponent(options.model);
+    model.name = ModelName(options.model);
   }
   if (IsDummy(options)) {
     model.fingerprint = ModelFingerprint(model.config);

@@ -17,13 +17,18 @@ namespace drover {
 // What the router knows of the model: its config, its tokenizer and the
 // fingerprint by which the shard proves that it loaded the same. No weights.
 struct ServedModel {
-  std::string name;  // the folder's last component, or the named shape
+  std::string name;  // see ModelName; or the named shape
   ModelConfig config;
   std::string fingerprint;
   std::unique_ptr<Tokenizer> tokenizer;
 };
 
-// `options` are valid. Errors name the file or the flag.
+// Puts the folder in place of a hub id in `options.model`. NOT_FOUND if the
+// model is in no folder and not in Hugging Face's cache.
+absl::Status FindModel(ServeOptions& options);
+
+// `options` are valid, and FindModel has seen them. Errors name the file or the
+// flag.
 absl::StatusOr<ServedModel> LoadServedModel(const ServeOptions& options);
 
 // INVALID_ARGUMENT if --max-sequence-length is more than the model can do.

@@ -11,6 +11,7 @@ drover_library(server_process
     grpc_front.cc
     health.cc
     http_endpoint.cc
+    hub_cache.cc
     listen_address.cc
     logging.cc
     metric_factory.cc
@@ -44,6 +45,7 @@ drover_library(server_process
 drover_library(client
   SOURCES
     client/connection.cc
+    client/download_weights_command.cc
     client/generate_command.cc
     client/info_command.cc
     client/tls_flags.cc

@@ -1,6 +1,5 @@
 #include "server/command_line.h"
 
-#include <cstdlib>
 #include <initializer_list>
 #include <iterator>
 #include <string>
@@ -8,10 +7,12 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/testing/scoped_environment.h"
 
 namespace drover {
 namespace {
 
+using ::drover::testing::ScopedEnvironment;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::EndsWith;
@@ -45,18 +46,6 @@ CommandLineAnswer ParseAnswer(std::initializer_list<const char*> arguments) {
   ADD_FAILURE() << "was taken as a command";
   return {};
 }
-
-// An environment variable for the length of a scope.
-class ScopedEnvironment {
- public:
-  ScopedEnvironment(const char* name, const char* value) : name_(name) {
-    setenv(name, value, /*overwrite=*/1);
-  }
-  ~ScopedEnvironment() { unsetenv(name_); }
-
- private:
-  const char* name_;
-};
 
 TEST(CommandLineTest, ServeTakesItsFlags) {
   const auto options = ParseAs<ServeOptions>(
@@ -175,6 +164,25 @@ TEST(CommandLineTest, UnderTheLaunchersNameItServes) {
   EXPECT_EQ(options.dtype, "bfloat16");
   EXPECT_THAT(options.without_effect,
               ElementsAre("--max-waiting-tokens", "--trust-remote-code"));
+}
+
+TEST(CommandLineTest, InitContainersMayAskForWeights) {
+  const char* const argv[] = {"text-generation-server", "download-weights",
+                              "--extension", ".json,.safetensors", "org/model"};
+  const Parsed parsed =
+      ParseCommandLine(static_cast<int>(std::size(argv)), argv);
+  ASSERT_TRUE(std::holds_alternative<Command>(parsed))
+      << std::get<CommandLineAnswer>(parsed).err;
+  EXPECT_EQ(std::get<DownloadWeightsOptions>(std::get<Command>(parsed)).model,
+            "org/model");
+  EXPECT_EQ(
+      ParseAs<DownloadWeightsOptions>(
+          {"download-weights", "m", "--revision", "r", "--no-auto-convert"})
+          .revision,
+      "r");
+  EXPECT_EQ(
+      ParseAs<ServeOptions>({"serve", "--model=m", "--revision=r"}).revision,
+      "r");
 }
 
 TEST(CommandLineTest, TgisNamesMayComeFromTheEnvironment) {

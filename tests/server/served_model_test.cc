@@ -43,7 +43,7 @@ TEST(ServedModelTest, ANamedShapeHasASyntheticTokenizer) {
 TEST(ServedModelTest, AFolderThatIsNotThereIsNamed) {
   ServeOptions options;
   options.model = "/no/such/model";
-  EXPECT_THAT(LoadServedModel(options),
+  EXPECT_THAT(FindModel(options),
               StatusIs(absl::StatusCode::kNotFound,
                        AllOf(HasSubstr("--model /no/such/model"),
                              HasSubstr("config.json"))));
