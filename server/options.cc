@@ -40,7 +40,7 @@ absl::Status CheckLimits(const ServeOptions& options) {
       Row{"--kv-cache-bytes", options.kv_cache_bytes, 0, kPetabyte},
       Row{"--threads", options.threads, 0, 4096},
       Row{"--emitter-threads", options.emitter_threads, 1, 256},
-      Row{"--tokenization-workers", options.tokenization_workers, 1, 256},
+      Row{"--tokenization-workers", options.tokenization_workers, 0, 256},
       Row{"--max-pending-stream-bytes", options.max_pending_stream_bytes, 1024,
           kPetabyte},
       Row{"--max-message-bytes", options.max_message_bytes, 1024, INT32_MAX},
@@ -77,6 +77,12 @@ absl::Status CheckModel(const ServeOptions& options) {
     return absl::InvalidArgumentError(
         StrCat("--load-format ", options.load_format,
                ": expected safetensors or dummy"));
+  }
+  if (options.dtype == "int8" || options.dtype == "int4") {
+    return absl::InvalidArgumentError(
+        StrCat("--dtype ", options.dtype,
+               ": weights are not quantized here; expected float32, bfloat16 "
+               "or float16"));
   }
   if (!options.dtype.empty() && !ParseDType(options.dtype).ok()) {
     return absl::InvalidArgumentError(StrCat(

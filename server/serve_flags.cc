@@ -149,7 +149,7 @@ void AddProcessFlags(CLI::App& app, ServeOptions& options) {
             "Threads that turn tokens into text");
   group.Add(
       "--tokenization-workers", options.tokenization_workers,
-      "Threads that encode long prompts");
+      "Threads that encode prompts; 0: the CPUs that shards leave, 1 to 8");
   group.Add("--shard-binary", options.shard_binary,
             "The worker; default: drover-shard beside this program");
   group.Add("--shard-start-timeout-seconds",

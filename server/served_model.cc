@@ -18,6 +18,12 @@ int32_t ThreadsOfShard(const ServeOptions& options) {
   return std::max(1, ReadMachineLimits().num_cpus / options.num_shard);
 }
 
+// Shards keep a CPU each busy.
+int32_t TokenizationWorkers(const ServeOptions& options) {
+  if (options.tokenization_workers > 0) return options.tokenization_workers;
+  return std::clamp(ReadMachineLimits().num_cpus - options.num_shard, 1, 8);
+}
+
 bool IsDummy(const ServeOptions& options) {
   return options.load_format == "dummy";
 }
@@ -135,7 +141,7 @@ ServiceOptions MakeServiceOptions(const ServeOptions& options,
       .max_concurrent_requests = options.max_concurrent_requests,
       .max_top_n_tokens = options.max_top_n_tokens,
       .max_pending_stream_bytes = options.max_pending_stream_bytes,
-      .num_tokenization_threads = options.tokenization_workers,
+      .num_tokenization_threads = TokenizationWorkers(options),
       .num_emitter_threads = options.emitter_threads,
       .default_include_stop_sequences = options.default_include_stop_seqs,
       .output_special_tokens = options.output_special_tokens,

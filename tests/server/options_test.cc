@@ -31,6 +31,8 @@ TEST(ServeOptionsTest, EveryBadValueIsNamedWithItsFlag) {
   const Row rows[] = {
       {"--model is missing", [](auto& o) { o.model = ""; }},
       {"--dtype int3", [](auto& o) { o.dtype = "int3"; }},
+      {"--dtype int8: weights are not quantized here",
+       [](auto& o) { o.dtype = "int8"; }},
       {"--load-format gguf", [](auto& o) { o.load_format = "gguf"; }},
       {"--model-config llama-1.1b",
        [](auto& o) { o.model_config = "llama-1.1b"; }},
@@ -54,7 +56,8 @@ TEST(ServeOptionsTest, EveryBadValueIsNamedWithItsFlag) {
       {"--kv-cache-bytes -1", [](auto& o) { o.kv_cache_bytes = -1; }},
       {"--threads -1", [](auto& o) { o.threads = -1; }},
       {"--emitter-threads 0", [](auto& o) { o.emitter_threads = 0; }},
-      {"--tokenization-workers 0", [](auto& o) { o.tokenization_workers = 0; }},
+      {"--tokenization-workers -1",
+       [](auto& o) { o.tokenization_workers = -1; }},
       {"--max-pending-stream-bytes 1",
        [](auto& o) { o.max_pending_stream_bytes = 1; }},
       {"--max-message-bytes 1", [](auto& o) { o.max_message_bytes = 1; }},

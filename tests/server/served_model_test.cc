@@ -1,7 +1,9 @@
 #include "server/served_model.h"
 
+#include <algorithm>
 #include <string>
 
+#include "base/machine_limits.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/testing/status_matchers.h"
@@ -158,6 +160,17 @@ TEST(ServedModelTest, TheServiceIsLimitedByTheExecutor) {
   EXPECT_EQ(service.max_top_n_tokens, 20);
   EXPECT_EQ(service.num_emitter_threads, 3);
   EXPECT_EQ(service.num_tokenization_threads, 4);
+}
+
+TEST(ServedModelTest, TokenizationTakesTheCpusThatShardsLeave) {
+  ServeOptions options;
+  const int32_t workers =
+      MakeServiceOptions(options, {}).num_tokenization_threads;
+  EXPECT_GE(workers, 1);
+  EXPECT_LE(workers, 8);
+  options.num_shard = 64;
+  EXPECT_EQ(MakeServiceOptions(options, {}).num_tokenization_threads,
+            std::clamp(ReadMachineLimits().num_cpus - 64, 1, 8));
 }
 
 TEST(ServedModelTest, AShardWhoseLogIsOffStillSaysWhyItGivesUp) {
