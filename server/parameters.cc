@@ -5,9 +5,9 @@
 #include <limits>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "model/tokenizer/code_points.h"
 
 namespace drover {
 namespace {
@@ -168,6 +168,16 @@ absl::Status CheckNoGuidedDecoding(const fmaas::DecodingParameters& decoding) {
   return absl::InvalidArgumentError("guided decoding is not supported");
 }
 
+// Letters and digits of any script, '_', '-' and '/'. protobuf has checked that
+// it is UTF-8.
+bool IsPrefixId(const std::string& text) {
+  for (size_t i = 0; i < text.size();) {
+    const int32_t c = NextCodePoint(text, i);
+    if (!IsOfWord(c) && c != '-' && c != '/') return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 absl::StatusOr<GenerationParameters> ConvertParameters(
@@ -197,13 +207,8 @@ absl::Status CheckNoAdapter(const std::string& adapter_id) {
 
 absl::Status CheckNoPrefix(const std::string& prefix_id) {
   if (prefix_id.empty()) return absl::OkStatus();
-  const auto allowed = [](char c) {
-    return absl::ascii_isalnum(c) || c == '_' || c == '-' || c == '/';
-  };
-  const bool well_formed =
-      std::all_of(prefix_id.begin(), prefix_id.end(), allowed);
   const std::string cause =
-      well_formed
+      IsPrefixId(prefix_id)
           ? absl::StrCat("prefix id \"", prefix_id, "\" not found")
           : absl::StrCat("Invalid prefix id ", prefix_id,
                          ", must contain only alphanumeric, _ and - and /");

@@ -14,6 +14,7 @@ namespace {
 
 using fmaas::Parameters;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
@@ -418,6 +419,14 @@ TEST(Parameters, PrefixesAreNotFound) {
               StatusIs(absl::StatusCode::kInvalidArgument,
                        "can't retrieve prompt prefix with id 'team/tuned_1-a': "
                        "prefix id \"team/tuned_1-a\" not found"));
+  for (const char* id : {"ü", "подсказка/1", "提示_2"}) {
+    EXPECT_THAT(CheckNoPrefix(id), StatusIs(absl::StatusCode::kInvalidArgument,
+                                            HasSubstr("not found")));
+  }
+  for (const char* id : {"a b", "a.b", "“a”", "🙂"}) {
+    EXPECT_THAT(CheckNoPrefix(id), StatusIs(absl::StatusCode::kInvalidArgument,
+                                            HasSubstr("Invalid prefix id")));
+  }
   EXPECT_THAT(CheckNoPrefix("../x"),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        "can't retrieve prompt prefix with id '../x': Invalid "
