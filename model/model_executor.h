@@ -38,6 +38,10 @@ struct ModelExecutorOptions {
   // 0: the model's own. Lowered to what the KV cache holds.
   int32_t max_sequence_length = 0;
 
+  // Scores of generated tokens are of the raw logits, as the prompt's are, and
+  // not of the distribution that was sampled from.
+  bool raw_logprobs = false;
+
   int32_t num_threads = 0;  // 0: one for each CPU that the process may use
 
   // The ranks that run the model together, each with the same plans; null: this

@@ -27,6 +27,9 @@ struct Slot {
 
   int32_t num_known() const { return static_cast<int32_t>(token_ids.size()); }
   int32_t num_generated() const { return num_known() - num_prompt; }
+  bool wants_scores() const {
+    return sampling.token_scores || sampling.top_n > 0;
+  }
   bool wants_prompt_scores() const {
     return sampling.prompt_scores || sampling.prompt_top_n > 0;
   }

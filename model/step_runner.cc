@@ -73,8 +73,9 @@ absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(
   }
   WeightLoader loader(*source, ToScalarType(dtype),
                       SliceTensors(config, partition), on_progress);
-  std::unique_ptr<StepRunner> runner(new StepRunner(
-      std::move(config), partition, dtype, info, loader, options.collective));
+  std::unique_ptr<StepRunner> runner(
+      new StepRunner(std::move(config), partition, dtype, info,
+                     options.raw_logprobs, loader, options.collective));
   source.reset();  // the files are unmapped
 
   if (on_progress) on_progress({.stage = "warm-up"});
@@ -93,12 +94,13 @@ absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(
 }
 
 StepRunner::StepRunner(ModelConfig config, const RankPartition& partition,
-                       DType dtype, const ExecutorInfo& info,
+                       DType dtype, const ExecutorInfo& info, bool raw_logprobs,
                        WeightLoader& loader,
                        std::shared_ptr<Collective> collective)
     : config_(std::move(config)),
       dtype_(dtype),
       info_(info),
+      raw_logprobs_(raw_logprobs),
       collective_(std::move(collective)),
       llama_(LocalConfig(config_, partition), partition,
              LlamaLimits(info.max_step_tokens, info.max_sequence_length),
@@ -176,7 +178,7 @@ absl::StatusOr<absl::Duration> StepRunner::Answer(
 
 void StepRunner::AnswerRow(const LogitRow& row, absl::Span<float> logits,
                            absl::Span<const SlotWork> work,
-                           std::vector<SequenceResult>& answers) {
+                           std::vector<SequenceResult>& answers) const {
   const auto index = static_cast<size_t>(row.work);
   Slot& slot = *work[index].slot;
   SequenceResult& answer = answers[index];
@@ -189,12 +191,24 @@ void StepRunner::AnswerRow(const LogitRow& row, absl::Span<float> logits,
         slot.sampling.prompt_top_n);
     return;
   }
-  SequenceSampler::Choice choice =
-      slot.sampler->Sample(logits, slot.num_generated());
+  SequenceSampler::Choice choice = Sample(slot, logits);
   answer.status = choice.status;
   if (choice.status == SequenceStatus::kOk) {
     answer.tokens.push_back(std::move(choice.token));
   }
+}
+
+SequenceSampler::Choice StepRunner::Sample(Slot& slot,
+                                           absl::Span<float> logits) const {
+  const bool wants_raw_scores = raw_logprobs_ && slot.wants_scores();
+  std::vector<float> raw;
+  if (wants_raw_scores) raw.assign(logits.begin(), logits.end());
+  SequenceSampler::Choice choice =
+      slot.sampler->Sample(logits, slot.num_generated());
+  if (wants_raw_scores && choice.status == SequenceStatus::kOk) {
+    choice.token = ScoreToken(raw, choice.token.id, slot.sampling.top_n);
+  }
+  return choice;
 }
 
 void StepRunner::Commit(const SlotWork& work, SequenceResult& answer) {

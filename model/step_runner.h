@@ -41,7 +41,7 @@ class StepRunner {
 
  private:
   StepRunner(ModelConfig config, const RankPartition& partition, DType dtype,
-             const ExecutorInfo& info, WeightLoader& loader,
+             const ExecutorInfo& info, bool raw_logprobs, WeightLoader& loader,
              std::shared_ptr<Collective> collective);
 
   // Samples and scores all logit rows, in slices that bound the memory.
@@ -51,9 +51,11 @@ class StepRunner {
                                         absl::Span<const SlotWork> work,
                                         std::vector<SequenceResult>& answers);
   // Different rows on different threads.
-  static void AnswerRow(const LogitRow& row, absl::Span<float> logits,
-                        absl::Span<const SlotWork> work,
-                        std::vector<SequenceResult>& answers);
+  void AnswerRow(const LogitRow& row, absl::Span<float> logits,
+                 absl::Span<const SlotWork> work,
+                 std::vector<SequenceResult>& answers) const;
+  // The slot's next token, or why there is none. `logits` are overwritten.
+  SequenceSampler::Choice Sample(Slot& slot, absl::Span<float> logits) const;
   // The slot goes on from the answer.
   static void Commit(const SlotWork& work, SequenceResult& answer);
   // A step of the largest size, so that whatever LibTorch allocates or compiles
@@ -63,6 +65,7 @@ class StepRunner {
   const ModelConfig config_;
   const DType dtype_;
   const ExecutorInfo info_;
+  const bool raw_logprobs_;
   LoadSummary summary_;
   DeviceFacts device_;
   const std::shared_ptr<Collective> collective_;  // null: the only rank

@@ -52,6 +52,9 @@ struct ServeOptions {
   // ---- Behaviour ----
   bool default_include_stop_seqs = true;
   bool output_special_tokens = false;
+  // Log-probabilities and ranks of generated tokens before penalties,
+  // temperature and filters, as vLLM's are, and not after them, as TGIS's.
+  bool raw_logprobs = false;
 
   // ---- The process ----
   std::string host = "0.0.0.0";

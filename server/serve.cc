@@ -305,6 +305,7 @@ void LogOptions(Logger& logger, const ServeOptions& o) {
                 {"max_metadata_bytes", o.max_metadata_bytes},
                 {"default_include_stop_seqs", o.default_include_stop_seqs},
                 {"output_special_tokens", o.output_special_tokens},
+                {"raw_logprobs", o.raw_logprobs},
                 {"host", o.host},
                 {"grpc_port", o.grpc_port},
                 {"port", o.port},

@@ -208,6 +208,10 @@ void AddServeFlags(CLI::App& app, ServeOptions& options) {
                       "does not say");
   behaviour.AddSwitch("--output-special-tokens", options.output_special_tokens,
                       "Show special tokens in the text");
+  behaviour.AddSwitch("--raw-logprobs", options.raw_logprobs,
+                      "Log-probabilities, ranks and top tokens of the output "
+                      "are the model's own, before penalties, temperature and "
+                      "filters");
   AddProcessFlags(app, options);
   AddRendezvousFlags(app, options);
   AddLogFlags(app, options);

@@ -102,7 +102,8 @@ ShardSettings MakeShardSettings(const ServeOptions& options) {
           .kv_cache_bytes = options.kv_cache_bytes / options.num_shard,
           .num_slots = options.max_batch_size,
           .max_step_tokens = options.max_step_tokens,
-          .max_sequence_length = options.max_sequence_length};
+          .max_sequence_length = options.max_sequence_length,
+          .raw_logprobs = options.raw_logprobs};
 }
 
 std::vector<std::string> ShardArgs(const ServeOptions& options) {
@@ -127,6 +128,7 @@ std::vector<std::string> ShardArgs(const ServeOptions& options) {
     args.push_back(
         StrCat("--group-patience-seconds=", options.shard_patience_seconds));
   }
+  if (options.raw_logprobs) args.emplace_back("--raw-logprobs");
   add_if_set("--model", options.model);
   add_if_set("--model-config", options.model_config);
   add_if_set("--dtype", options.dtype);

@@ -34,6 +34,7 @@ absl::Status ApplySettings(const ShardSettings& settings,
   options.executor.num_slots = settings.num_slots;
   options.executor.max_step_tokens = settings.max_step_tokens;
   options.executor.max_sequence_length = settings.max_sequence_length;
+  options.executor.raw_logprobs = settings.raw_logprobs;
   if (settings.dtype.empty()) return absl::OkStatus();
   DROVER_ASSIGN_OR_RETURN(options.executor.dtype, ParseDType(settings.dtype));
   return absl::OkStatus();

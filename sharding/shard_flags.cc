@@ -85,6 +85,10 @@ void AddSettings(CLI::App& app, ShardOptions& options) {
       "Tokens in one step, all sequences together");
   add("--max-sequence-length", options.executor.max_sequence_length,
       "Longest sequence; 0: the model's own limit");
+  app.add_flag("--raw-logprobs", options.executor.raw_logprobs,
+               "Scores of generated tokens are of the raw logits")
+      ->group(kGroup)
+      ->excludes(app.get_option("--rendezvous"));
 }
 
 absl::Status CheckRange(const char* flag, int32_t value, int32_t min,

@@ -222,6 +222,9 @@ absl::Status CudaStepRunner::AllocateState() {
     sampler_workspace_ = arena.TakeBytes(
         static_cast<int64_t>(kernels::cuda::SamplerWorkspaceBytes(
             info_.num_slots, static_cast<int32_t>(vocab_size))));
+    if (options_.model.raw_logprobs) {
+      raw_logits_ = arena.Take<float>(num_slots * vocab_size);
+    }
   };
   Arena counting;
   take(counting);

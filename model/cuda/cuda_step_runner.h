@@ -130,10 +130,11 @@ class CudaStepRunner {
   std::unique_ptr<DeviceCollective> collective_;  // null: the only rank
   std::unique_ptr<CudaLlama> llama_;
   DeviceMemory kv_cache_;
-  DeviceMemory state_;  // of the next four
+  DeviceMemory state_;  // of the next five
   SlotState slots_;
   AnswerArrays answers_;  // on the device
   void* sampler_workspace_ = nullptr;
+  float* raw_logits_ = nullptr;  // null unless scores are of them
   int32_t* eos_ids_ = nullptr;
 
   // The launching thread's.

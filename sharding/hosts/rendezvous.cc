@@ -33,6 +33,7 @@ shard::ShardSettings ToProto(const ShardSettings& settings) {
   message.set_num_slots(settings.num_slots);
   message.set_max_step_tokens(settings.max_step_tokens);
   message.set_max_sequence_length(settings.max_sequence_length);
+  message.set_raw_logprobs(settings.raw_logprobs);
   return message;
 }
 

@@ -15,7 +15,8 @@ ShardSettings FromProto(const shard::ShardSettings& message) {
           .kv_cache_bytes = message.kv_cache_bytes(),
           .num_slots = message.num_slots(),
           .max_step_tokens = message.max_step_tokens(),
-          .max_sequence_length = message.max_sequence_length()};
+          .max_sequence_length = message.max_sequence_length(),
+          .raw_logprobs = message.raw_logprobs()};
 }
 
 RouterStream::Group FromProto(const shard::Group& message) {

@@ -13,6 +13,7 @@ struct ShardSettings {
   int32_t num_slots = 64;
   int32_t max_step_tokens = 512;
   int32_t max_sequence_length = 0;  // 0: the model's own
+  bool raw_logprobs = false;
 };
 
 }  // namespace drover

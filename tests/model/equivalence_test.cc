@@ -292,6 +292,32 @@ INSTANTIATE_TEST_SUITE_P(Models, EquivalenceTest,
                            return name;
                          });
 
+TEST(RawLogprobsTest, AGeneratedTokenIsScoredAsInAPrompt) {
+  const SamplingParams sampling = {.greedy = false,
+                                   .temperature = 0.5f,
+                                   .top_k = 3,
+                                   .repetition_penalty = 1.7f,
+                                   .seed = 11,
+                                   .token_scores = true,
+                                   .top_n = 5};
+  const std::vector<int32_t> ids = RandomIds(40, /*seed=*/12);
+  ModelExecutorOptions options = TestOptions(DemoModel());
+  const Tokens processed = Runner(options).Generate(ids, sampling);
+  options.raw_logprobs = true;
+  Runner runner(options);
+  const Tokens tokens = runner.Generate(ids, sampling);
+  const std::vector<float> scores =
+      runner.Score(WithTokens(ids, tokens, tokens.size()), /*chunk=*/512);
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    SCOPED_TRACE(i);
+    EXPECT_EQ(tokens[i].id, processed[i].id) << "the choice is the same";
+    EXPECT_NEAR(tokens[i].logprob, scores[ids.size() - 1 + i],
+                kFloat32Tolerance);
+    EXPECT_GE(tokens[i].top.size(), 5u) << "the filter left 3";
+    EXPECT_LE(processed[i].top.size(), 3u);
+  }
+}
+
 TEST(BFloat16Test, ScoresAreThoseOfFloat32WithinTheStatedTolerance) {
   if (!CpuHasBFloat16()) GTEST_SKIP() << "this CPU has no bfloat16";
   const std::vector<int32_t> ids = RandomIds(200, /*seed=*/9);

@@ -132,17 +132,20 @@ TEST(ServedModelTest, TheShardIsToldEverythingThatConcernsIt) {
   options.max_step_tokens = 99;
   options.max_sequence_length = 77;
   options.max_top_n_tokens = 20;
+  options.raw_logprobs = true;
   options.threads = 2;
   options.device = "cpu";
   options.gpu_memory_fraction = 0.5;
   options.log_level = "debug";
-  EXPECT_THAT(
-      ShardArgs(options),
-      UnorderedElementsAre(
-          "--model=folder", "--dtype=float32", "--kv-cache-bytes=1024",
-          "--num-slots=3", "--max-step-tokens=99", "--max-sequence-length=77",
-          "--max-top-n=20", "--threads=2", "--load-format=safetensors",
-          "--device=cpu", "--gpu-memory-fraction=0.5", "--log-level=debug"));
+  EXPECT_THAT(ShardArgs(options),
+              UnorderedElementsAre("--model=folder", "--dtype=float32",
+                                   "--kv-cache-bytes=1024", "--num-slots=3",
+                                   "--max-step-tokens=99",
+                                   "--max-sequence-length=77", "--max-top-n=20",
+                                   "--threads=2", "--load-format=safetensors",
+                                   "--device=cpu", "--gpu-memory-fraction=0.5",
+                                   "--log-level=debug", "--raw-logprobs"));
+  EXPECT_TRUE(MakeShardSettings(options).raw_logprobs);
 }
 
 TEST(ServedModelTest, TheServiceIsLimitedByTheExecutor) {

@@ -47,7 +47,9 @@ class RendezvousTest : public ::testing::Test {
     auto rendezvous = Rendezvous::Listen(
         {.address = {"127.0.0.1", port},
          .security = security,
-         .settings = {.dtype = "float32", .kv_cache_bytes = 7}},
+         .settings = {.dtype = "float32",
+                      .kv_cache_bytes = 7,
+                      .raw_logprobs = true}},
         {.world_size = 2, .version = "1.0", .model_fingerprint = "cafe"},
         [this](char /*level*/, std::string_view text) {
           absl::MutexLock lock(&mutex_);
@@ -146,6 +148,7 @@ TEST_F(RendezvousTest, RanksHearOfEachOtherAndServeUntilTheyAreLetGo) {
     EXPECT_EQ(rank->group().secret.size(), 32u);
     EXPECT_EQ(rank->group().settings.dtype, "float32");
     EXPECT_EQ(rank->group().settings.kv_cache_bytes, 7);
+    EXPECT_TRUE(rank->group().settings.raw_logprobs);
   }
 }
 

@@ -308,6 +308,18 @@ __device__ int32_t Choose(const SampleArgs& args, const SlotSampling& params,
   return Draw(params.seed, num_generated, size, logits);
 }
 
+// The logits that a row's scores are of; if they are the raw ones, a copy that
+// the threads of the block share out.
+__device__ const float* LogitsToScore(const SampleArgs& args, int32_t row,
+                                      const float* logits) {
+  if (args.raw_logits == nullptr) return logits;
+  float* raw = args.raw_logits + int64_t{row} * args.vocab_size;
+  ForLogits(logits, args.vocab_size,
+            [&](int32_t i, float logit) { raw[i] = logit; });
+  __syncthreads();
+  return raw;
+}
+
 __global__ void __launch_bounds__(kThreads) SampleKernel(SampleArgs args) {
   LetNextKernelStart();
   WaitForInputs();
@@ -316,6 +328,8 @@ __global__ void __launch_bounds__(kThreads) SampleKernel(SampleArgs args) {
   if (slot < 0) return;
   const SlotSampling params = args.state.params[slot];
   float* logits = args.logits + int64_t{row} * args.vocab_size;
+  const float* scored =
+      params.token_scores ? LogitsToScore(args, row, logits) : logits;
   const int32_t chosen = Choose(args, params, slot, logits);
   const bool ok = chosen != kNoId;
   __shared__ SampledToken result;
@@ -328,7 +342,7 @@ __global__ void __launch_bounds__(kThreads) SampleKernel(SampleArgs args) {
   }
   __syncthreads();
   if (ok && params.token_scores) {
-    ScoreRow(logits, args.vocab_size, chosen, params.top_n, result,
+    ScoreRow(scored, args.vocab_size, chosen, params.top_n, result,
              args.top + int64_t{row} * 4 * args.max_top_n);
   }
   if (threadIdx.x != 0) return;

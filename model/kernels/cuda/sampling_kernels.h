@@ -70,6 +70,9 @@ struct SampleArgs {
   SampledToken* results = nullptr;  // [num_rows]; not written for padding
   TopEntry* top = nullptr;          // [num_rows, 4 * max_top_n]
   int32_t max_top_n = 0;
+  // [num_rows, vocab_size]: where rows with scores are kept as they came, to be
+  // scored so; null: scores are of what was sampled from.
+  float* raw_logits = nullptr;
   void* workspace = nullptr;  // SamplerWorkspaceBytes(); need not be zeroed
   int32_t num_rows = 0;
   int32_t vocab_size = 0;
