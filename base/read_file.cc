@@ -35,6 +35,16 @@ absl::StatusOr<std::string> ReadFile(const std::string& path,
   return content;
 }
 
+absl::StatusOr<std::string> ReadPemFile(const std::string& path) {
+  constexpr int64_t kMaxBytes = 1 << 20;
+  absl::StatusOr<std::string> content = ReadFile(path, kMaxBytes);
+  if (content.ok() && content->find("-----BEGIN ") == std::string::npos) {
+    return absl::InvalidArgumentError(
+        StrCat(path, ": not a PEM file (it has no \"-----BEGIN\")"));
+  }
+  return content;
+}
+
 bool IsLfsPointer(std::string_view content) {
   return content.starts_with("version https://git-lfs.github.com/spec/");
 }

@@ -14,6 +14,10 @@ namespace drover {
 absl::StatusOr<std::string> ReadFile(const std::string& path,
                                      int64_t max_bytes);
 
+// The content of a PEM file, as certificates and keys are. INVALID_ARGUMENT
+// also if there is no block of PEM in it.
+absl::StatusOr<std::string> ReadPemFile(const std::string& path);
+
 // True for the few lines that git-lfs leaves in place of a file whose content
 // was never fetched.
 bool IsLfsPointer(std::string_view content);

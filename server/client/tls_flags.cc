@@ -1,7 +1,6 @@
 #include "server/client/tls_flags.h"
 
 #include <CLI/CLI.hpp>
-#include <cstdint>
 #include <string>
 
 #include "base/read_file.h"
@@ -9,11 +8,10 @@
 namespace drover {
 
 void AddClientTlsFlags(CLI::App& app, ClientTls& tls) {
-  constexpr int64_t kMaxPemBytes = 1 << 20;
   const auto add = [&app](const std::string& flag, std::string& pem,
                           const char* help) {
     const auto read = [flag, &pem](const std::string& path) {
-      absl::StatusOr<std::string> content = ReadFile(path, kMaxPemBytes);
+      absl::StatusOr<std::string> content = ReadPemFile(path);
       if (!content.ok()) {
         throw CLI::ValidationError(flag,
                                    std::string(content.status().message()));

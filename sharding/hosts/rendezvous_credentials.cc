@@ -8,8 +8,6 @@
 namespace drover {
 namespace {
 
-constexpr int64_t kMaxPemBytes = 1 << 20;
-
 struct PemFiles {
   std::string cert;
   std::string key;
@@ -19,12 +17,10 @@ struct PemFiles {
 absl::StatusOr<PemFiles> ReadPemFiles(const RendezvousSecurity& security) {
   DROVER_RETURN_IF_ERROR(security.Validate());
   PemFiles files;
-  DROVER_ASSIGN_OR_RETURN(files.cert,
-                          ReadFile(security.tls_cert_path, kMaxPemBytes));
-  DROVER_ASSIGN_OR_RETURN(files.key,
-                          ReadFile(security.tls_key_path, kMaxPemBytes));
+  DROVER_ASSIGN_OR_RETURN(files.cert, ReadPemFile(security.tls_cert_path));
+  DROVER_ASSIGN_OR_RETURN(files.key, ReadPemFile(security.tls_key_path));
   DROVER_ASSIGN_OR_RETURN(files.ca_cert,
-                          ReadFile(security.tls_ca_cert_path, kMaxPemBytes));
+                          ReadPemFile(security.tls_ca_cert_path));
   return files;
 }
 

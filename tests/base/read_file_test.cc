@@ -34,6 +34,17 @@ TEST(ReadFileTest, WhatIsNoFileIsRefusedByPath) {
                        HasSubstr(dir.path() + ": not a regular file")));
 }
 
+TEST(ReadFileTest, APemFileHasABlock) {
+  const TempDir dir;
+  const std::string pem = "# mine\n-----BEGIN CERTIFICATE-----\nAA==\n";
+  EXPECT_EQ(*ReadPemFile(dir.Write("good", pem)), pem);
+  EXPECT_THAT(ReadPemFile(dir.Write("der", "\x30\x82")),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("/der: not a PEM file")));
+  EXPECT_THAT(ReadPemFile(dir.path() + "/none"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("/none: ")));
+}
+
 TEST(ReadFileTest, PointersOfGitLfsAreNotTheFile) {
   const TempDir dir;
   const std::string path = dir.Write(
