@@ -15,4 +15,9 @@ namespace drover {
 absl::StatusOr<std::vector<AddedToken>> ReadAddedTokens(const JsonNode& root,
                                                         const BpeModel& model);
 
+// The `added_tokens_decoder` of a tokenizer_config.json, from its root: tokens
+// by their ids. Empty without one.
+absl::StatusOr<std::vector<AddedToken>> ReadAddedTokensDecoder(
+    const JsonNode& root);
+
 }  // namespace drover

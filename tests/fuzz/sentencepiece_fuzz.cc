@@ -7,7 +7,8 @@
 int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view model(reinterpret_cast<const char*>(data), size);
   drover::UseTokenizer(
-      drover::SentencepieceTokenizer::Create(model, /*prepend_bos=*/true),
+      drover::SentencepieceTokenizer::Create(
+          model, {.finds_added_tokens = true, .prefixes_every_part = false}),
       model.substr(0, 200));
   return 0;
 }

@@ -86,7 +86,7 @@ TEST(CharsmapTest, MoreRulesOnOneWalkThanThereIsRoomForAreNotSound) {
 absl::StatusOr<std::unique_ptr<Tokenizer>> Create(std::string_view charsmap) {
   return SentencepieceTokenizer::Create(
       ModelBytes({{"<unk>", kUnk}, {"▁", kNormal}, {"b", kNormal}}, charsmap),
-      /*prepend_bos=*/true);
+      {});
 }
 
 TEST(CharsmapTest, TokenizersNormaliseBySoundTablesAndRefuseOthers) {

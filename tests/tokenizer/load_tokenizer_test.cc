@@ -138,6 +138,14 @@ TEST(LoadTokenizerTest, TokenizerConfigsThatWantTheImpossibleAreRefused) {
   dir.Write("tokenizer_config.json", R"({"add_bos_token": "yes"})");
   EXPECT_THAT(LoadTokenizer(dir.path()),
               StatusIs(kInvalid, HasSubstr(path + ": add_bos_token")));
+  dir.Write("tokenizer_config.json",
+            R"({"added_tokens_decoder": {"one": {"content": "<s>"}}})");
+  EXPECT_THAT(LoadTokenizer(dir.path()),
+              StatusIs(kInvalid, HasSubstr(path + ": added_tokens_decoder.one: "
+                                                  "expected an id")));
+  dir.Write("tokenizer_config.json", R"({"added_tokens_decoder": {"1": {}}})");
+  EXPECT_THAT(LoadTokenizer(dir.path()),
+              StatusIs(kInvalid, HasSubstr("added_tokens_decoder.1.content")));
   dir.Write("tokenizer_config.json", "[");
   EXPECT_THAT(LoadTokenizer(dir.path()),
               StatusIs(kInvalid, HasSubstr(path + ": not a JSON object")));

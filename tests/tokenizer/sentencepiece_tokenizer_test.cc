@@ -196,7 +196,7 @@ TEST(SentencepieceTokenizerTest, ModelsWithoutBosOrByteFallbackWork) {
                                                  {"o", kNormal},
                                                  {"x", kNormal},
                                                  {"fo", kNormal}}),
-                                     /*prepend_bos=*/true);
+                                     {});
   ASSERT_THAT(tokenizer, IsOk());
   EXPECT_EQ((*tokenizer)->bos_id(), std::nullopt);
   const auto encoding = (*tokenizer)->Encode("foxé", true);
@@ -207,7 +207,7 @@ TEST(SentencepieceTokenizerTest, ModelsWithoutBosOrByteFallbackWork) {
 
 TEST(SentencepieceTokenizerTest, PiecesThatAreNotUtf8AreRefused) {
   EXPECT_THAT(SentencepieceTokenizer::Create(
-                  ModelBytes({{"<unk>", kUnk}, {"a\xFF", kNormal}}), true),
+                  ModelBytes({{"<unk>", kUnk}, {"a\xFF", kNormal}}), {}),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        HasSubstr("piece 1 is not UTF-8")));
 }
@@ -216,7 +216,7 @@ TEST(SentencepieceTokenizerTest, WhatTheLibrarySaysOfThemIsMadeUtf8) {
   EXPECT_THAT(
       SentencepieceTokenizer::Create(
           ModelBytes({{"<unk>", kUnk}, {"a\xFF", kNormal}, {"a\xFF", kNormal}}),
-          true),
+          {}),
       StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("a\\xff")));
 }
 

@@ -43,8 +43,9 @@ TEST(TokenizerMutationTest, MutatedModelsAreRefusedOrWork) {
   int num_refused = 0;
   for (int round = 0; round < kRounds; ++round) {
     SCOPED_TRACE(testing::Message() << "seed " << kSeed << " round " << round);
-    const auto tokenizer =
-        SentencepieceTokenizer::Create(Mutate(model, random), true);
+    const auto tokenizer = SentencepieceTokenizer::Create(
+        Mutate(model, random),
+        {.finds_added_tokens = true, .prefixes_every_part = false});
     if (!tokenizer.ok()) {
       ++num_refused;
       continue;
