@@ -5,7 +5,8 @@
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/server_callback.h>
 
-#include <string>
+#include <memory>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 
@@ -31,8 +32,16 @@ grpc::Status NotParsedStatus() {
 template <typename Response>
 class RefusedStream final : public grpc::ServerWriteReactor<Response> {
  public:
-  explicit RefusedStream(const grpc::Status& status) { this->Finish(status); }
-  void OnDone() override { delete this; }
+  static RefusedStream* Start(const grpc::Status& status) {
+    auto stream = std::make_shared<RefusedStream>();
+    stream->self_ = stream;
+    stream->Finish(status);
+    return stream.get();
+  }
+  void OnDone() override { const auto last = std::move(self_); }
+
+ private:
+  std::shared_ptr<RefusedStream> self_;  // from Start to OnDone
 };
 
 // Handlers for Service::MarkMethodCallback, which takes them over. `service`
@@ -42,34 +51,37 @@ grpc::internal::MethodHandler* MakeUnaryHandler(
     Service& service,
     grpc::ServerUnaryReactor* (Service::*method)(grpc::CallbackServerContext*,
                                                  const Request*, Response*)) {
-  return new grpc::internal::CallbackUnaryHandler<ParsedMessage<Request>,
-                                                  Response>(
-      [&service, method](grpc::CallbackServerContext* context,
-                         const ParsedMessage<Request>* request,
-                         Response* response) {
-        if (request->is_valid) {
-          return (service.*method)(context, &request->message, response);
-        }
-        grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-        reactor->Finish(NotParsedStatus<Request>());
-        return reactor;
-      });
+  const auto start = [&service, method](grpc::CallbackServerContext* context,
+                                        const ParsedMessage<Request>* request,
+                                        Response* response) {
+    if (request->is_valid) {
+      return (service.*method)(context, &request->message, response);
+    }
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    reactor->Finish(NotParsedStatus<Request>());
+    return reactor;
+  };
+  using Handler =
+      grpc::internal::CallbackUnaryHandler<ParsedMessage<Request>, Response>;
+  return std::make_unique<Handler>(start).release();
 }
 
 template <typename Service, typename Request, typename Response>
 grpc::internal::MethodHandler* MakeStreamHandler(
     Service& service, grpc::ServerWriteReactor<Response>* (Service::*method)(
                           grpc::CallbackServerContext*, const Request*)) {
-  return new grpc::internal::CallbackServerStreamingHandler<
-      ParsedMessage<Request>, Response>(
-      [&service, method](grpc::CallbackServerContext* context,
-                         const ParsedMessage<Request>* request)
-          -> grpc::ServerWriteReactor<Response>* {
-        if (request->is_valid) {
-          return (service.*method)(context, &request->message);
-        }
-        return new RefusedStream<Response>(NotParsedStatus<Request>());
-      });
+  const auto start = [&service, method](grpc::CallbackServerContext* context,
+                                        const ParsedMessage<Request>* request)
+      -> grpc::ServerWriteReactor<Response>* {
+    if (request->is_valid) {
+      return (service.*method)(context, &request->message);
+    }
+    return RefusedStream<Response>::Start(NotParsedStatus<Request>());
+  };
+  using Handler =
+      grpc::internal::CallbackServerStreamingHandler<ParsedMessage<Request>,
+                                                     Response>;
+  return std::make_unique<Handler>(start).release();
 }
 
 }  // namespace drover

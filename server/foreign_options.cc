@@ -42,7 +42,7 @@ constexpr const char* kTgisFlags[] = {
 };
 
 struct OtherFlag {
-  const char* flag;
+  const char* flag = "";
   const char* own = "";  // what it is called here
 };
 

@@ -141,7 +141,7 @@ absl::Status ShardProcess::CauseOfFailedStart(const absl::Status& status) {
 absl::Status ShardProcess::CauseOfEnd(const absl::Status& status) {
   if (client_ != nullptr && !client_->failure().ok()) {
     const absl::Status failure = client_->failure();
-    return absl::Status(CodeOfFailure(failure), failure.message());
+    return {CodeOfFailure(failure), failure.message()};
   }
   const bool exited =
       child_->WaitForExit(std::min(options_.parting_time, absl::Seconds(2)));
