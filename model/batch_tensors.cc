@@ -23,10 +23,15 @@ void BatchTensors::Clear() {
   query_start.assign(1, 0);
   kv_len.clear();
   block_tables.clear();
+  prefix_rows.clear();
   logit_rows.clear();
 }
 
 void BatchTensors::AddSequence(const SlotWork& work) {
+  const std::string_view prefix = work.prefix_rows();
+  if (!prefix.empty()) {
+    prefix_rows.push_back({.first_row = num_rows(), .bytes = prefix});
+  }
   const Slot& slot = *work.slot;
   const int32_t end = slot.num_computed + work.num_tokens;
   for (int32_t position = slot.num_computed; position < end; ++position) {

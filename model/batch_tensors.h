@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "absl/types/span.h"
@@ -18,6 +19,12 @@ struct LogitRow {
   int32_t scored_position = kSample;
 };
 
+// Rows of the step that are a prefix's, in place of embeddings.
+struct PrefixRows {
+  int32_t first_row = 0;   // of the step's
+  std::string_view bytes;  // one row after another; a slot's prefix has them
+};
+
 // The inputs of one step, flat over its tokens. The one place where shapes are
 // built from plans.
 //
@@ -32,6 +39,8 @@ struct BatchTensors {
   std::vector<int32_t> kv_len;        // [num_sequences], new tokens included
   std::vector<int32_t> block_tables;  // [num_sequences, max_blocks_...]
   int32_t max_blocks_per_sequence = 0;
+
+  std::vector<PrefixRows> prefix_rows;  // ascending; token_ids there are pads
 
   // Ascending by work, then row.
   std::vector<LogitRow> logit_rows;

@@ -1,6 +1,7 @@
 #include "model/llama.h"
 
 #include <algorithm>
+#include <cstring>
 #include <string>
 
 #include "ATen/ops/empty.h"
@@ -121,6 +122,19 @@ absl::Status Llama::Sum(const at::Tensor& tensor) const {
 }
 
 absl::Status Llama::Embed(const BatchTensors& batch, const at::Tensor& out) {
+  DROVER_RETURN_IF_ERROR(EmbedTokens(batch, out));
+  // After the sum over ranks: each of them has a prefix's rows.
+  const int64_t row_bytes = out.size(1) * out.element_size();
+  auto* const rows = static_cast<char*>(out.mutable_data_ptr());
+  for (const PrefixRows& prefix : batch.prefix_rows) {
+    std::memcpy(rows + prefix.first_row * row_bytes, prefix.bytes.data(),
+                prefix.bytes.size());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Llama::EmbedTokens(const BatchTensors& batch,
+                                const at::Tensor& out) {
   if (collective_ == nullptr) {
     GatherEmbeddings(batch.token_ids, out);
     return absl::OkStatus();

@@ -56,6 +56,7 @@ class Llama {
 
  private:
   absl::Status Embed(const BatchTensors& batch, const at::Tensor& out);
+  absl::Status EmbedTokens(const BatchTensors& batch, const at::Tensor& out);
   // ids: rows of embedding_.
   void GatherEmbeddings(absl::Span<const int32_t> ids,
                         const at::Tensor& out) const;

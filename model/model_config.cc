@@ -246,6 +246,16 @@ absl::StatusOr<std::vector<int32_t>> FindEosIds(const std::string& model_dir,
   return ids;
 }
 
+int32_t ReadPadId(JsonFields& fields, const ModelConfig& config) {
+  // Some write -1 for none.
+  const json* value = fields.Find("pad_token_id");
+  if (value != nullptr && value->is_number_unsigned() &&
+      value->get<uint64_t>() < static_cast<uint64_t>(config.vocab_size)) {
+    return value->get<int32_t>();
+  }
+  return config.eos_ids.empty() ? 0 : config.eos_ids.front();
+}
+
 int64_t LinearParameters(int64_t out_size, int64_t in_size, bool bias) {
   return out_size * in_size + (bias ? out_size : 0);
 }
@@ -312,6 +322,7 @@ absl::StatusOr<ModelConfig> LoadModelConfig(const std::string& model_dir) {
   DROVER_RETURN_IF_ERROR(fields.status());
   DROVER_ASSIGN_OR_RETURN(config.eos_ids,
                           FindEosIds(model_dir, fields, config.vocab_size));
+  config.pad_id = ReadPadId(fields, config);
   return config;
 }
 

@@ -60,6 +60,9 @@ struct ModelConfig {
   int64_t sliding_window = 0;
   DType dtype = DType::kBFloat16;  // the weights' own
   std::vector<int32_t> eos_ids;    // ascending; may be empty
+  // What stands for a position without a token: the config's, else the least
+  // of eos_ids, else 0.
+  int32_t pad_id = 0;
 
   bool operator==(const ModelConfig&) const = default;
 

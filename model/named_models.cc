@@ -52,6 +52,7 @@ ModelConfig ToConfig(const NamedShape& shape) {
   if (shape.is_llama31) config.rope = Llama31Rope();
   config.dtype = DType::kBFloat16;
   config.eos_ids = {shape.is_llama31 ? 128001 : 2};
+  config.pad_id = config.eos_ids.front();
   return config;
 }
 

@@ -218,14 +218,18 @@ std::string ShapeString(absl::Span<const int64_t> shape) {
 
 absl::StatusOr<SafetensorsFile> SafetensorsFile::Open(const std::string& path) {
   DROVER_ASSIGN_OR_RETURN(MappedFile file, MappedFile::Open(path));
+  DROVER_ASSIGN_OR_RETURN(Tensors tensors, Parse(path, file.bytes()));
+  return SafetensorsFile(path, std::move(file), std::move(tensors));
+}
+
+absl::StatusOr<SafetensorsFile::Tensors> SafetensorsFile::Parse(
+    std::string_view path, absl::Span<const std::byte> file) {
   DROVER_ASSIGN_OR_RETURN(const std::string_view text,
-                          HeaderText(path, AsText(file.bytes())));
+                          HeaderText(path, AsText(file)));
   DROVER_ASSIGN_OR_RETURN(const json header,
                           ParseJsonObject(text, StrCat(path, ": header")));
-  const auto data = file.bytes().subspan(kLengthBytes + text.size());
-  DROVER_ASSIGN_OR_RETURN(Tensors tensors,
-                          HeaderReader(path, data).Read(header));
-  return SafetensorsFile(path, std::move(file), std::move(tensors));
+  return HeaderReader(path, file.subspan(kLengthBytes + text.size()))
+      .Read(header);
 }
 
 }  // namespace drover

@@ -39,6 +39,11 @@ class SafetensorsFile {
   // names the file, and the tensor where there is one.
   static absl::StatusOr<SafetensorsFile> Open(const std::string& path);
 
+  // The same checks of a file's bytes, which somebody else holds: views are
+  // good for as long as these. `path` is for messages.
+  static absl::StatusOr<Tensors> Parse(std::string_view path,
+                                       absl::Span<const std::byte> file);
+
   const std::string& path() const { return path_; }
 
   // By name; views live as long as this object, also after a move.

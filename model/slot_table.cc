@@ -25,6 +25,7 @@ absl::StatusOr<std::vector<SlotWork>> SlotTable::Apply(const BatchPlan& plan) {
   for (const SlotRef& ref : plan.releases) {
     DROVER_RETURN_IF_ERROR(Release(ref));
   }
+  DROVER_RETURN_IF_ERROR(UpdatePrefixes(plan));
   for (const SequenceAdmission& admission : plan.admissions) {
     DROVER_RETURN_IF_ERROR(Admit(admission));
   }
@@ -58,10 +59,40 @@ absl::Status SlotTable::Release(const SlotRef& ref) {
   return absl::OkStatus();
 }
 
-absl::Status SlotTable::CheckAdmission(
-    const SequenceAdmission& admission) const {
+absl::Status SlotTable::UpdatePrefixes(const BatchPlan& plan) {
+  for (const int64_t handle : plan.prefix_drops) {
+    if (prefixes_.erase(handle) == 0) {
+      return absl::InternalError(
+          absl::StrCat("prefix ", handle, " is dropped but not loaded"));
+    }
+  }
+  for (const PrefixLoad& load : plan.prefix_loads) {
+    DROVER_RETURN_IF_ERROR(LoadPrefix(load));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SlotTable::LoadPrefix(const PrefixLoad& load) {
+  const PromptPrefix& prefix = *load.prefix;
+  const auto num_bytes = static_cast<int64_t>(prefix.rows.size());
+  if (prefix.num_tokens < 1 ||
+      num_bytes != prefix.num_tokens * limits_.row_bytes) {
+    return absl::InternalError(
+        absl::StrCat("prefix ", load.handle, " has ", num_bytes, " bytes for ",
+                     prefix.num_tokens, " rows, each of ", limits_.row_bytes));
+  }
+  if (load.handle <= 0 || !prefixes_.emplace(load.handle, load.prefix).second) {
+    return absl::InternalError(
+        absl::StrCat("prefix ", load.handle, " is loaded twice, or is none"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SlotTable::CheckAdmission(const SequenceAdmission& admission,
+                                       const PromptPrefix* prefix) const {
   const int32_t index = admission.slot.slot;
   const auto num_ids = static_cast<int64_t>(admission.token_ids.size());
+  const int64_t num_prefix = prefix == nullptr ? 0 : prefix->num_tokens;
   if (index < 0 || index >= limits_.num_slots) {
     return SlotError(index, absl::StrCat("is admitted, but there are only ",
                                          limits_.num_slots));
@@ -69,10 +100,15 @@ absl::Status SlotTable::CheckAdmission(
   if (slots_[static_cast<size_t>(index)].has_value()) {
     return SlotError(index, "is admitted but already live");
   }
-  if (num_ids == 0 || num_ids > limits_.max_sequence_length) {
-    return SlotError(
-        index, absl::StrCat("is admitted with ", num_ids, " tokens, not 1 to ",
-                            limits_.max_sequence_length));
+  if (admission.prefix != 0 && prefix == nullptr) {
+    return SlotError(index,
+                     absl::StrCat("is admitted with prefix ", admission.prefix,
+                                  ", which is not loaded"));
+  }
+  const int64_t max_ids = limits_.max_sequence_length - num_prefix;
+  if (num_ids == 0 || num_ids > max_ids) {
+    return SlotError(index, absl::StrCat("is admitted with ", num_ids,
+                                         " tokens, not 1 to ", max_ids));
   }
   if (admission.num_generated < 0 || admission.num_generated >= num_ids) {
     return SlotError(
@@ -90,16 +126,23 @@ absl::Status SlotTable::CheckAdmission(
 }
 
 absl::Status SlotTable::Admit(const SequenceAdmission& admission) {
-  DROVER_RETURN_IF_ERROR(CheckAdmission(admission));
+  const auto found = prefixes_.find(admission.prefix);
+  const SharedPrefix prefix =
+      found == prefixes_.end() ? nullptr : found->second;
+  DROVER_RETURN_IF_ERROR(CheckAdmission(admission, prefix.get()));
   Slot& slot = slots_[static_cast<size_t>(admission.slot.slot)].emplace();
   slot.ref = admission.slot;
   // Room for the whole sequence, so that no step reallocates.
   slot.token_ids.reserve(static_cast<size_t>(limits_.max_sequence_length) + 1);
-  slot.token_ids = admission.token_ids;
+  slot.prefix = prefix;
+  slot.token_ids.assign(static_cast<size_t>(slot.num_prefix()), limits_.pad_id);
+  slot.token_ids.insert(slot.token_ids.end(), admission.token_ids.begin(),
+                        admission.token_ids.end());
   slot.num_prompt = slot.num_known() - admission.num_generated;
   slot.sampling = admission.sampling;
   slot.sampler.emplace(admission.sampling, eos_ids_, limits_.vocab_size);
-  slot.sampler->Observe(slot.token_ids);
+  // What stands for a prefix is no token: penalties do not see it.
+  slot.sampler->Observe(admission.token_ids);
   return absl::OkStatus();
 }
 
@@ -167,6 +210,17 @@ absl::Status SlotTable::CheckWork(const SlotWork& work) const {
     return error(absl::StrCat("has only ", slot.blocks.size(), " blocks"));
   }
   return absl::OkStatus();
+}
+
+std::string_view SlotWork::prefix_rows() const {
+  const int32_t num_rows =
+      std::min(slot->num_prefix() - slot->num_computed, num_tokens);
+  if (num_rows <= 0) return {};
+  const std::string_view rows = slot->prefix->rows;
+  const size_t row_bytes =
+      rows.size() / static_cast<size_t>(slot->num_prefix());
+  return rows.substr(static_cast<size_t>(slot->num_computed) * row_bytes,
+                     static_cast<size_t>(num_rows) * row_bytes);
 }
 
 void Slot::Append(int32_t id) {

@@ -89,7 +89,8 @@ absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(
       .memory_bytes = machine.memory_bytes,
       .kv_cache_bytes =
           LocalConfig(runner->config_, partition).kv_bytes_per_token(dtype) *
-          kBlockSize * info.num_blocks};
+          kBlockSize * info.num_blocks,
+      .dtype = std::string(DTypeName(dtype))};
   return runner;
 }
 
@@ -111,7 +112,9 @@ StepRunner::StepRunner(ModelConfig config, const RankPartition& partition,
               .num_blocks = info.num_blocks,
               .max_step_tokens = info.max_step_tokens,
               .max_sequence_length = info.max_sequence_length,
-              .vocab_size = static_cast<int32_t>(config_.vocab_size)},
+              .vocab_size = static_cast<int32_t>(config_.vocab_size),
+              .pad_id = config_.pad_id,
+              .row_bytes = config_.hidden_size * DTypeBytes(dtype)},
              config_.eos_ids) {}
 
 absl::StatusOr<StepResult> StepRunner::Run(const BatchPlan& plan) {

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "scheduler/prompt_prefix.h"
 #include "scheduler/sampling_params.h"
 
 namespace drover {
@@ -27,8 +28,22 @@ struct SlotRef {
   bool operator==(const SlotRef&) const = default;
 };
 
+// From now on the executor has these rows under a handle of the scheduler's,
+// which is above 0 and never used again.
+struct PrefixLoad {
+  int64_t handle = 0;
+  SharedPrefix prefix;  // not null
+
+  bool operator==(const PrefixLoad& other) const {
+    return handle == other.handle && *prefix == *other.prefix;
+  }
+};
+
 struct SequenceAdmission {
   SlotRef slot;
+  // A loaded prefix, whose rows take the first positions; 0: none. Positions
+  // count from there: the first of token_ids has that of the prefix's length.
+  int64_t prefix = 0;
   // Prompt and, when the sequence was preempted or its shard restarted, every
   // token generated so far; all of it is (re)computed.
   std::vector<int32_t> token_ids;
@@ -54,6 +69,8 @@ struct SequenceWork {
 struct BatchPlan {
   uint64_t step = 0;  // counts from 1, without gaps
   std::vector<SlotRef> releases;
+  std::vector<int64_t> prefix_drops;  // handles; no live slot has them
+  std::vector<PrefixLoad> prefix_loads;
   std::vector<SequenceAdmission> admissions;
   std::vector<SequenceWork> work;  // ascending slot, each at most once
 
@@ -89,7 +106,8 @@ struct SequenceResult {
   std::vector<TokenScore> tokens;  // 0 or 1 today; more with speculation
   // For a chunk over positions [begin, end) of a prompt whose scores were asked
   // for: the scores of the prompt tokens at begin+1 .. min(end, prompt-1), each
-  // under the prediction made one position earlier. Position 0 has none.
+  // under the prediction made one position earlier. Position 0 has none. At the
+  // positions of a prefix it is the model's pad token that is scored.
   std::vector<TokenScore> prompt_scores;
 
   bool operator==(const SequenceResult&) const = default;

@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "scheduler/batch_plan.h"
+#include "scheduler/prompt_prefix.h"
 #include "scheduler/sampling_params.h"
 
 namespace drover {
@@ -17,9 +18,11 @@ using RequestId = uint64_t;
 // One input to be continued. Plain data; the instants are those of the engine's
 // clock.
 struct Request {
+  SharedPrefix prefix;              // in front of the prompt; null: none
   std::vector<int32_t> prompt_ids;  // at least one
   SamplingParams sampling;
-  int32_t max_new_tokens = 1;  // ≥ 1; prompt + this fits the context
+  // At least 1; prefix, prompt and this fit the context.
+  int32_t max_new_tokens = 1;
   absl::Time arrival = absl::InfinitePast();
   // Past it the request ends with what it has (EndCause::kTimeLimit).
   absl::Time time_limit = absl::InfiniteFuture();
@@ -34,7 +37,8 @@ struct RequestScheduled {
   absl::Time now;
 };
 
-// Scores of prompt tokens 1, 2, …, in slices, before the first token.
+// Scores of prompt tokens 1, 2, …, in slices, before the first token. A prefix
+// counts: its positions come first, as the model's pad token.
 struct RequestPromptScores {
   std::vector<TokenScore> scores;
 };

@@ -34,6 +34,7 @@ Scheduler::Scheduler(SchedulerOptions options, const ExecutorInfo& executor)
           EffectiveBatchSize(options_.max_batch_size, executor.num_slots)),
       slots_(static_cast<size_t>(executor.num_slots)),
       allocator_(executor.num_blocks),
+      prefixes_(options_.max_prefix_bytes),
       decisions_(static_cast<size_t>(executor.num_slots)) {
   DROVER_CHECK(executor.num_slots > 0 && executor.max_plans_in_flight > 0);
   DROVER_CHECK(executor.max_step_tokens >= executor.num_slots,
@@ -47,8 +48,11 @@ Scheduler::Scheduler(SchedulerOptions options, const ExecutorInfo& executor)
 }
 
 void Scheduler::Add(RequestId id, Request request) {
-  const int64_t num_tokens =
-      static_cast<int64_t>(request.prompt_ids.size()) + request.max_new_tokens;
+  const int64_t num_prefix =
+      request.prefix == nullptr ? 0 : request.prefix->num_tokens;
+  const int64_t num_tokens = num_prefix +
+                             static_cast<int64_t>(request.prompt_ids.size()) +
+                             request.max_new_tokens;
   const bool runnable = !request.prompt_ids.empty() &&
                         request.max_new_tokens > 0 &&
                         num_tokens <= executor_.max_sequence_length;
@@ -106,6 +110,7 @@ std::optional<BatchPlan> Scheduler::MakePlan(absl::Time now) {
   record.planned_at = now;
   record.stats.num_admitted = static_cast<int32_t>(plan.admissions.size());
   plan.releases = std::exchange(pending_releases_, {});
+  prefixes_.Trim(plan);
   DescribeWork(plan, record);
   in_flight_.push_back(std::move(record));
   return plan;
@@ -277,6 +282,9 @@ void Scheduler::Admit(Sequence& sequence, BatchPlan& plan, absl::Time now) {
                                  .token_ids = sequence.request.prompt_ids,
                                  .num_generated = sequence.num_generated(),
                                  .sampling = sequence.request.sampling};
+  if (sequence.request.prefix != nullptr) {
+    admission.prefix = prefixes_.Acquire(sequence.request.prefix, plan);
+  }
   admission.token_ids.insert(admission.token_ids.end(),
                              sequence.generated.begin(),
                              sequence.generated.end());
@@ -353,6 +361,9 @@ void Scheduler::LeaveSlot(Sequence& sequence) {
   slot.sequence = nullptr;
   free_slots_.push(sequence.slot.slot);
   pending_releases_.push_back(sequence.slot);
+  if (sequence.request.prefix != nullptr) {
+    prefixes_.Release(sequence.request.prefix);
+  }
   sequence.running = false;
   --num_running_;
   if (in_flight_.empty()) {

@@ -20,6 +20,7 @@
 #include "scheduler/invariants.h"
 #include "scheduler/output_forecast.h"
 #include "scheduler/policy.h"
+#include "scheduler/prefix_table.h"
 #include "scheduler/request.h"
 #include "scheduler/sequence.h"
 #include "scheduler/step_forecast.h"
@@ -34,6 +35,8 @@ struct SchedulerOptions {
   // How long a step may be expected to take in which sequences decode: the rest
   // of a prompt waits. Zero: any time.
   absl::Duration target_step_time;
+  // Of soft prompts' rows that the executor keeps while nobody runs with them.
+  int64_t max_prefix_bytes = 0;
   // A token of these ends its sequence.
   std::vector<int32_t> eos_ids;
 };
@@ -202,6 +205,7 @@ class Scheduler {
   // Whether every step is followed by the invariants, as in all tests.
   const bool validates_ = std::getenv("DROVER_VALIDATE_SCHEDULER") != nullptr;
   BlockAllocator allocator_;
+  PrefixTable prefixes_;
   OutputForecast forecast_;
   StepForecast step_forecast_;
   std::deque<RetiringBlocks> retiring_;

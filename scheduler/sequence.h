@@ -33,8 +33,12 @@ struct Sequence {
 
   int32_t num_prompt_scores_sent = 0;
 
+  int32_t num_prefix() const {
+    return request.prefix == nullptr ? 0 : request.prefix->num_tokens;
+  }
+  // Positions before the first generated token.
   int32_t num_prompt() const {
-    return static_cast<int32_t>(request.prompt_ids.size());
+    return num_prefix() + static_cast<int32_t>(request.prompt_ids.size());
   }
   int32_t num_generated() const {
     return static_cast<int32_t>(generated.size());

@@ -1,5 +1,7 @@
 #include "sharding/shard_codec.h"
 
+#include <memory>
+
 #include "absl/time/time.h"
 
 namespace drover {
@@ -57,6 +59,18 @@ SamplingParams FromProto(const shard::SamplingParams& message) {
   return params;
 }
 
+void ToProto(const PrefixLoad& load, shard::PrefixLoad* message) {
+  message->set_handle(load.handle);
+  message->set_num_tokens(load.prefix->num_tokens);
+  message->set_rows(load.prefix->rows);
+}
+
+PrefixLoad FromProto(const shard::PrefixLoad& message) {
+  return {.handle = message.handle(),
+          .prefix = std::make_shared<const PromptPrefix>(PromptPrefix{
+              .num_tokens = message.num_tokens(), .rows = message.rows()})};
+}
+
 void ToProto(const TokenScore& score, shard::TokenScore* message) {
   message->set_id(score.id);
   message->set_logprob(score.logprob);
@@ -84,9 +98,15 @@ void ToProto(const BatchPlan& plan, shard::BatchPlan* message) {
   for (const SlotRef& slot : plan.releases) {
     ToProto(slot, message->add_releases());
   }
+  message->mutable_prefix_drops()->Add(plan.prefix_drops.begin(),
+                                       plan.prefix_drops.end());
+  for (const PrefixLoad& load : plan.prefix_loads) {
+    ToProto(load, message->add_prefix_loads());
+  }
   for (const SequenceAdmission& admission : plan.admissions) {
     auto* added = message->add_admissions();
     ToProto(admission.slot, added->mutable_slot());
+    added->set_prefix(admission.prefix);
     added->mutable_token_ids()->Add(admission.token_ids.begin(),
                                     admission.token_ids.end());
     added->set_num_generated(admission.num_generated);
@@ -107,9 +127,15 @@ BatchPlan FromProto(const shard::BatchPlan& message) {
   for (const auto& slot : message.releases()) {
     plan.releases.push_back(FromProto(slot));
   }
+  plan.prefix_drops.assign(message.prefix_drops().begin(),
+                           message.prefix_drops().end());
+  for (const auto& load : message.prefix_loads()) {
+    plan.prefix_loads.push_back(FromProto(load));
+  }
   for (const auto& admission : message.admissions()) {
     plan.admissions.push_back({
         .slot = FromProto(admission.slot()),
+        .prefix = admission.prefix(),
         .token_ids = {admission.token_ids().begin(),
                       admission.token_ids().end()},
         .num_generated = admission.num_generated(),
@@ -193,6 +219,7 @@ void ToProto(const DeviceFacts& device, shard::Device* message) {
   message->set_free_bytes_at_start(device.free_bytes_at_start);
   message->set_free_bytes(device.free_bytes);
   message->set_kv_cache_bytes(device.kv_cache_bytes);
+  message->set_dtype(device.dtype);
 }
 
 DeviceFacts FromProto(const shard::Device& message) {
@@ -203,7 +230,8 @@ DeviceFacts FromProto(const shard::Device& message) {
           .memory_bytes = message.memory_bytes(),
           .free_bytes_at_start = message.free_bytes_at_start(),
           .free_bytes = message.free_bytes(),
-          .kv_cache_bytes = message.kv_cache_bytes()};
+          .kv_cache_bytes = message.kv_cache_bytes(),
+          .dtype = message.dtype()};
 }
 
 }  // namespace drover

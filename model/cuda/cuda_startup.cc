@@ -340,7 +340,9 @@ absl::Status CudaStepRunner::UseKvCache(int32_t num_blocks) {
                         .num_blocks = num_blocks,
                         .max_step_tokens = info_.max_step_tokens,
                         .max_sequence_length = info_.max_sequence_length,
-                        .vocab_size = static_cast<int32_t>(config_.vocab_size)},
+                        .vocab_size = static_cast<int32_t>(config_.vocab_size),
+                        .pad_id = config_.pad_id,
+                        .row_bytes = config_.hidden_size * DTypeBytes(dtype_)},
       config_.eos_ids);
   return absl::OkStatus();
 }

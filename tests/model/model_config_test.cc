@@ -57,6 +57,7 @@ TEST(ModelConfigTest, OldDialectIsRead) {
   expected.rope.factor = 4.0;
   expected.dtype = DType::kFloat16;
   expected.eos_ids = {2};
+  expected.pad_id = 2;
   EXPECT_EQ(*config, expected);
 }
 
@@ -235,6 +236,20 @@ TEST(ModelConfigTest, GenerationConfigsEosIdsWin) {
   EXPECT_THAT(LoadModelConfig(dir.path()),
               StatusIs(kInvalid, AllOf(HasSubstr("generation_config.json"),
                                        HasSubstr("eos_token_id"))));
+}
+
+TEST(ModelConfigTest, WithoutAPadTokenTheFirstEosStandsForIt) {
+  const auto pad_id = [](const char* patch) {
+    const auto config = LoadPatched(LlamaJson(), patch);
+    EXPECT_THAT(config, IsOk()) << patch;
+    return config.ok() ? config->pad_id : -1;
+  };
+  EXPECT_EQ(pad_id(R"({"pad_token_id": 7})"), 7);
+  EXPECT_EQ(pad_id(R"({"pad_token_id": null})"), 2);
+  EXPECT_EQ(pad_id(R"({"pad_token_id": -1})"), 2);
+  EXPECT_EQ(pad_id(R"({"pad_token_id": 320})"), 2) << "no id of its";
+  EXPECT_EQ(pad_id(R"({"eos_token_id": [9, 5]})"), 5);
+  EXPECT_EQ(pad_id(R"({"eos_token_id": null})"), 0);
 }
 
 struct Refusal {

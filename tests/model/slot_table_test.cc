@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -20,7 +21,9 @@ constexpr SlotTable::Limits kLimits = {.num_slots = 4,
                                        .num_blocks = 10,
                                        .max_step_tokens = 40,
                                        .max_sequence_length = 64,
-                                       .vocab_size = 100};
+                                       .vocab_size = 100,
+                                       .pad_id = 5,
+                                       .row_bytes = 2};
 
 BatchPlan AdmitPlan(int32_t slot, int32_t num_ids, int32_t num_tokens,
                     std::vector<int32_t> blocks) {
@@ -134,6 +137,75 @@ TEST_F(SlotTableTest, ASequenceThatFailedRunsNothing) {
   EXPECT_THAT(batch.block_tables, ElementsAre(2));
 }
 
+// Three rows of two bytes: "aA", "bB", "cC".
+BatchPlan PrefixPlan(int32_t slot, int32_t num_tokens) {
+  BatchPlan plan = AdmitPlan(slot, 5, num_tokens, {1});
+  plan.prefix_loads.push_back(
+      {.handle = 8,
+       .prefix = std::make_shared<PromptPrefix>(
+           PromptPrefix{.num_tokens = 3, .rows = "aAbBcC"})});
+  plan.admissions[0].prefix = 8;
+  plan.admissions[0].sampling.prompt_scores = true;
+  plan.work[0].sample = num_tokens == 8;
+  return plan;
+}
+
+TEST_F(SlotTableTest, APrefixTakesTheFirstPositions) {
+  const auto work = table_.Apply(PrefixPlan(0, 8));
+  ASSERT_THAT(work, IsOk());
+  BatchTensors batch;
+  batch.Build(*work);
+  EXPECT_THAT(batch.token_ids, ElementsAre(5, 5, 5, 7, 7, 7, 7, 7));
+  EXPECT_THAT(batch.positions, ElementsAre(0, 1, 2, 3, 4, 5, 6, 7));
+  ASSERT_EQ(batch.prefix_rows.size(), 1u);
+  EXPECT_EQ(batch.prefix_rows[0].first_row, 0);
+  EXPECT_EQ(batch.prefix_rows[0].bytes, "aAbBcC");
+  // Seven positions are scored, the prefix's included, and one samples.
+  EXPECT_EQ(batch.logit_rows.size(), 8u);
+}
+
+TEST_F(SlotTableTest, ChunksCutAPrefixAnywhere) {
+  Run(AdmitPlan(0, 2, 2, {2}));  // one more row, in front of the prefix's
+  Run(PrefixPlan(1, 1));
+  BatchPlan plan;
+  plan.work.push_back({.slot = 1, .num_tokens = 4, .sample = false});
+  const auto work = table_.Apply(plan);
+  ASSERT_THAT(work, IsOk());
+  BatchTensors batch;
+  batch.Build(*work);
+  EXPECT_THAT(batch.token_ids, ElementsAre(9, 5, 5, 7, 7));
+  ASSERT_EQ(batch.prefix_rows.size(), 1u);
+  EXPECT_EQ(batch.prefix_rows[0].first_row, 1);
+  EXPECT_EQ(batch.prefix_rows[0].bytes, "bBcC");
+
+  for (const SlotWork& item : *work) item.slot->num_computed += item.num_tokens;
+  const auto rest = table_.Apply([] {
+    BatchPlan plan;
+    plan.work.push_back({.slot = 0, .num_tokens = 0, .sample = false});
+    plan.work.push_back({.slot = 1, .num_tokens = 3});
+    return plan;
+  }());
+  ASSERT_THAT(rest, IsOk());
+  batch.Build(*rest);
+  EXPECT_TRUE(batch.prefix_rows.empty());
+}
+
+TEST_F(SlotTableTest, ADroppedPrefixIsGone) {
+  Run(PrefixPlan(0, 8));
+  BatchPlan plan;
+  plan.releases.push_back({.slot = 0, .generation = 1});
+  plan.prefix_drops = {8};
+  Run(plan);
+  EXPECT_THAT(table_.Apply([] {
+    BatchPlan plan = AdmitPlan(0, 5, 5, {1});
+    plan.admissions[0].prefix = 8;
+    return plan;
+  }()),
+              StatusIs(absl::StatusCode::kInternal,
+                       "slot 0 is admitted with prefix 8, which is not "
+                       "loaded"));
+}
+
 struct BrokenPlan {
   std::string name;
   std::function<BatchPlan()> plan;
@@ -173,9 +245,47 @@ BatchPlan AdmitIdPlan(int32_t id) {
   return plan;
 }
 
+BatchPlan LoadPlan(int64_t handle, int32_t num_tokens, std::string rows) {
+  BatchPlan plan;
+  plan.prefix_loads.push_back(
+      {.handle = handle,
+       .prefix = std::make_shared<PromptPrefix>(
+           PromptPrefix{.num_tokens = num_tokens, .rows = std::move(rows)})});
+  return plan;
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Plans, BrokenPlanTest,
     testing::Values(
+        BrokenPlan{"PrefixWithoutHandle", [] { return LoadPlan(0, 1, "aA"); },
+                   "prefix 0 is loaded twice, or is none"},
+        BrokenPlan{"PrefixTwice",
+                   [] {
+                     BatchPlan plan = LoadPlan(4, 1, "aA");
+                     plan.prefix_loads.push_back(plan.prefix_loads[0]);
+                     return plan;
+                   },
+                   "prefix 4 is loaded twice, or is none"},
+        BrokenPlan{"PrefixOfAnotherModel", [] { return LoadPlan(4, 1, "aAa"); },
+                   "prefix 4 has 3 bytes for 1 rows, each of 2"},
+        BrokenPlan{"PrefixWithoutRows", [] { return LoadPlan(4, 0, ""); },
+                   "prefix 4 has 0 bytes for 0 rows, each of 2"},
+        BrokenPlan{"DropOfNoPrefix",
+                   [] {
+                     BatchPlan plan;
+                     plan.prefix_drops = {4};
+                     return plan;
+                   },
+                   "prefix 4 is dropped but not loaded"},
+        BrokenPlan{"AdmissionWithTooLongAPrefix",
+                   [] {
+                     BatchPlan plan = LoadPlan(4, 60, std::string(120, 'a'));
+                     BatchPlan admit = AdmitPlan(1, 5, 5, {2});
+                     plan.admissions = admit.admissions;
+                     plan.admissions[0].prefix = 4;
+                     return plan;
+                   },
+                   "slot 1 is admitted with 5 tokens, not 1 to 4"},
         BrokenPlan{"ReleaseOfAnEmptySlot",
                    [] { return ReleasePlan({.slot = 3, .generation = 1}); },
                    "slot 3 of generation 1 is released but not live"},

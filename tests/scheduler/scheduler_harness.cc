@@ -10,14 +10,19 @@ SchedulerHarness::SchedulerHarness(ExecutorInfo info, SchedulerOptions options,
 
 RequestId SchedulerHarness::Add(Request request) {
   const RequestId id = next_id_++;
-  prompts_[id] = request.prompt_ids;
+  std::vector<int32_t>& prompt = prompts_[id];
+  if (request.prefix != nullptr) prompt = IdsOf(*request.prefix);
+  prompt.insert(prompt.end(), request.prompt_ids.begin(),
+                request.prompt_ids.end());
   scheduler_.Add(id, std::move(request));
   Check();
   return id;
 }
 
-RequestId SchedulerHarness::Add(int prompt_len, int max_new_tokens) {
-  Request request = {.max_new_tokens = max_new_tokens};
+RequestId SchedulerHarness::Add(int prompt_len, int max_new_tokens,
+                                SharedPrefix prefix) {
+  Request request = {.prefix = std::move(prefix),
+                     .max_new_tokens = max_new_tokens};
   for (int i = 0; i < prompt_len; ++i) {
     request.prompt_ids.push_back(static_cast<int32_t>(1000 * next_id_ + i));
   }

@@ -33,7 +33,8 @@ class SchedulerHarness {
 
   RequestId Add(Request request);
   // `prompt_len` ids that no other prompt shares.
-  RequestId Add(int prompt_len, int max_new_tokens);
+  RequestId Add(int prompt_len, int max_new_tokens,
+                SharedPrefix prefix = nullptr);
 
   // Plans one step, as far as the scheduler wants one.
   std::optional<BatchPlan> Plan();
@@ -46,7 +47,8 @@ class SchedulerHarness {
 
   Scheduler& scheduler() { return scheduler_; }
   const Outcome& outcome(RequestId id) { return outcomes_[id]; }
-  // The prompt that Add(int, int) made.
+  const FakeShard& shard() const { return shard_; }
+  // What the shard's model sees before the first generated token.
   const std::vector<int32_t>& prompt(RequestId id) { return prompts_[id]; }
   absl::Time now = absl::FromUnixSeconds(1000);
 

@@ -1,7 +1,9 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <memory>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "tests/scheduler/scheduler_harness.h"
@@ -32,12 +34,22 @@ TEST_P(SchedulerSoakTest, EveryRequestIsAnsweredAsIfAlone) {
        .max_step_tokens = draw(6, 80),
        .max_sequence_length = 160,
        .max_plans_in_flight = draw(1, 3)},
-      {.target_step_time = absl::Milliseconds(draw(0, 1) * draw(1, 60))});
+      {.target_step_time = absl::Milliseconds(draw(0, 1) * draw(1, 60)),
+       .max_prefix_bytes = draw(0, 40)});
+  std::vector<SharedPrefix> prefixes(5);  // some have none
+  for (size_t i = 2; i < prefixes.size(); ++i) {
+    const int32_t num_tokens = draw(1, 30);
+    prefixes[i] = std::make_shared<PromptPrefix>(
+        PromptPrefix{.num_tokens = num_tokens,
+                     .rows = std::string(static_cast<size_t>(num_tokens),
+                                         static_cast<char>(i))});
+  }
   std::map<RequestId, int> max_new_tokens;
   for (int step = 0; step < 600; ++step) {
     if (draw(0, 3) == 0 && step < 500) {
       const int new_tokens = draw(1, 60);
-      const RequestId id = harness.Add(draw(1, 100), new_tokens);
+      const RequestId id = harness.Add(
+          draw(1, 70), new_tokens, prefixes[static_cast<size_t>(draw(0, 4))]);
       max_new_tokens[id] = new_tokens;
     }
     if (draw(0, 40) == 0 && !max_new_tokens.empty()) {

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <vector>
 
 #include "tests/scheduler/scheduler_harness.h"
@@ -278,6 +279,93 @@ TEST(SchedulerTest, PromptScoresArriveInOrderAcrossChunks) {
   for (int i = 0; i < 149; ++i) {
     EXPECT_EQ(scores[static_cast<size_t>(i)].id, 5001 + i);
   }
+}
+
+SharedPrefix MakePrefix(int32_t num_tokens) {
+  PromptPrefix prefix = {.num_tokens = num_tokens};
+  for (int32_t i = 0; i < num_tokens; ++i) {
+    prefix.rows.push_back(static_cast<char>(i));
+  }
+  return std::make_shared<const PromptPrefix>(std::move(prefix));
+}
+
+TEST(SchedulerTest, APrefixTakesPositionsAndBlocksInFrontOfThePrompt) {
+  SchedulerHarness harness;
+  const SharedPrefix prefix = MakePrefix(70);
+  const RequestId id =
+      harness.Add(/*prompt_len=*/5, /*max_new_tokens=*/20, prefix);
+  const std::optional<BatchPlan> first = harness.Plan();
+  ASSERT_TRUE(first);
+  ASSERT_THAT(first->prefix_loads, SizeIs(1));
+  EXPECT_EQ(first->prefix_loads[0].prefix, prefix);
+  ASSERT_THAT(first->admissions, SizeIs(1));
+  EXPECT_EQ(first->admissions[0].prefix, first->prefix_loads[0].handle);
+  EXPECT_THAT(first->admissions[0].token_ids, SizeIs(5));
+  ASSERT_THAT(first->work, SizeIs(1));
+  EXPECT_EQ(first->work[0].num_tokens, 64) << "a chunk ends inside the prefix";
+  EXPECT_THAT(first->work[0].new_blocks, SizeIs(5)) << "75 tokens";
+  harness.RunToEnd();
+  EXPECT_EQ(harness.outcome(id).tokens, Expected(harness, id, 20));
+}
+
+TEST(SchedulerTest, APrefixTravelsOnceForAllWhoRunWithIt) {
+  SchedulerHarness harness;
+  const SharedPrefix prefix = MakePrefix(3);
+  harness.Add(/*prompt_len=*/5, /*max_new_tokens=*/20, prefix);
+  harness.Add(/*prompt_len=*/6, /*max_new_tokens=*/20, prefix);
+  EXPECT_THAT(harness.Plan()->prefix_loads, SizeIs(1));
+  harness.Add(/*prompt_len=*/7, /*max_new_tokens=*/20, prefix);
+  EXPECT_THAT(harness.Plan()->prefix_loads, IsEmpty());
+  harness.RunToEnd();
+}
+
+TEST(SchedulerTest, APreemptedSequenceKeepsItsPrefix) {
+  // Ten blocks for two sequences that grow to eight each.
+  SchedulerHarness harness({.num_slots = 2,
+                            .num_blocks = 11,
+                            .max_step_tokens = 64,
+                            .max_sequence_length = 160});
+  const SharedPrefix prefix = MakePrefix(20);
+  const RequestId older = harness.Add(10, 95);
+  const RequestId younger = harness.Add(10, 95, prefix);
+  harness.RunToEnd();
+  EXPECT_GT(harness.scheduler().last_step().num_preemptions, 0);
+  EXPECT_EQ(harness.outcome(older).tokens, Expected(harness, older, 95));
+  EXPECT_EQ(harness.outcome(younger).tokens, Expected(harness, younger, 95));
+}
+
+TEST(SchedulerTest, PromptScoresCountThePrefix) {
+  SchedulerHarness harness;
+  Request request = {.prefix = MakePrefix(70),
+                     .prompt_ids = {1, 2, 3},
+                     .sampling = {.prompt_scores = true}};
+  const RequestId id = harness.Add(std::move(request));
+  harness.RunToEnd();
+  ASSERT_THAT(harness.outcome(id).prompt_scores, SizeIs(72));
+  EXPECT_EQ(harness.outcome(id).prompt_scores.back().id, 3);
+}
+
+TEST(SchedulerTest, APrefixCountsAgainstTheContext) {
+  SchedulerHarness harness;  // of 512
+  const RequestId fits =
+      harness.Add(/*prompt_len=*/400, /*max_new_tokens=*/12, MakePrefix(100));
+  const RequestId exceeds = harness.Add(
+      /*prompt_len=*/400, /*max_new_tokens=*/13, MakePrefix(100));
+  ASSERT_TRUE(harness.outcome(exceeds).end);
+  EXPECT_EQ(harness.outcome(exceeds).end->status.code(),
+            absl::StatusCode::kInvalidArgument);
+  harness.RunToEnd();
+  EXPECT_EQ(harness.outcome(fits).end->cause, EndCause::kMaxTokens);
+}
+
+TEST(SchedulerTest, PrefixesThatNobodyRunsWithLeaveWithTheNextPlan) {
+  SchedulerHarness harness;  // keeps none
+  harness.Add(/*prompt_len=*/5, /*max_new_tokens=*/2, MakePrefix(4));
+  harness.RunToEnd();
+  EXPECT_EQ(harness.shard().num_prefixes(), 1);
+  harness.Add(/*prompt_len=*/5, /*max_new_tokens=*/2, MakePrefix(5));
+  harness.RunToEnd();
+  EXPECT_EQ(harness.shard().num_prefixes(), 1) << "the second one";
 }
 
 TEST(SchedulerTest, ATimeLimitThatPassesInTheQueueEndsWithoutTokens) {

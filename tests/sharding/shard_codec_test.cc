@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <string>
 
 namespace drover {
@@ -21,7 +22,12 @@ TEST(ShardCodecTest, APlanWithEverythingInItSurvives) {
   const BatchPlan plan = {
       .step = 9,
       .releases = {{.slot = 3, .generation = 2}},
+      .prefix_drops = {4, int64_t{1} << 40},
+      .prefix_loads = {{.handle = (int64_t{1} << 40) + 1,
+                        .prefix = std::make_shared<PromptPrefix>(PromptPrefix{
+                            .num_tokens = 2, .rows = {"\0\xff\x80\n", 4}})}},
       .admissions = {{.slot = {.slot = 1, .generation = 7},
+                      .prefix = (int64_t{1} << 40) + 1,
                       .token_ids = {1, 5, 6, 900000},
                       .num_generated = 2,
                       .sampling = {.greedy = false,
@@ -79,7 +85,8 @@ TEST(ShardCodecTest, TheFactsOfTheDeviceSurvive) {
                               .memory_bytes = int64_t{140} << 30,
                               .free_bytes_at_start = int64_t{139} << 30,
                               .free_bytes = int64_t{13} << 30,
-                              .kv_cache_bytes = int64_t{100} << 30};
+                              .kv_cache_bytes = int64_t{100} << 30,
+                              .dtype = "bfloat16"};
   EXPECT_EQ((RoundTrip<shard::Device>(device)), device);
 }
 

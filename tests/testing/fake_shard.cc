@@ -25,6 +25,17 @@ std::vector<int32_t> Continuation(const NextToken& model,
   return generated;
 }
 
+std::vector<int32_t> IdsOf(const PromptPrefix& prefix) {
+  constexpr int32_t kFirstId = 1'000'000'000;
+  const size_t row_bytes =
+      prefix.rows.size() / static_cast<size_t>(prefix.num_tokens);
+  std::vector<int32_t> ids;
+  for (size_t i = 0; i < prefix.rows.size(); i += row_bytes) {
+    ids.push_back(kFirstId + static_cast<unsigned char>(prefix.rows[i]));
+  }
+  return ids;
+}
+
 FakeShard::FakeShard(const ExecutorInfo& info, NextToken model)
     : info_(info), model_(std::move(model)) {}
 
@@ -41,19 +52,55 @@ absl::Status FakeShard::Apply(const BatchPlan& plan) {
     }
     slots_.erase(it);
   }
+  DROVER_RETURN_IF_ERROR(UpdatePrefixes(plan));
   for (const SequenceAdmission& admission : plan.admissions) {
-    const int32_t slot = admission.slot.slot;
-    if (slot < 0 || slot >= info_.num_slots || slots_.count(slot) > 0) {
-      return absl::InternalError(
-          absl::StrCat("admission into slot ", slot, ", which is not free"));
-    }
-    slots_[slot] = {
-        .ref = admission.slot,
-        .ids = admission.token_ids,
-        .num_prompt = static_cast<int32_t>(admission.token_ids.size()) -
-                      admission.num_generated,
-        .sampling = admission.sampling};
+    DROVER_RETURN_IF_ERROR(Admit(admission));
   }
+  return absl::OkStatus();
+}
+
+absl::Status FakeShard::UpdatePrefixes(const BatchPlan& plan) {
+  for (const int64_t handle : plan.prefix_drops) {
+    for (const auto& [slot, state] : slots_) {
+      if (state.prefix != handle) continue;
+      return absl::InternalError(
+          absl::StrCat("slot ", slot, " has prefix ", handle));
+    }
+    if (prefixes_.erase(handle) == 0) {
+      return absl::InternalError(absl::StrCat("no prefix ", handle));
+    }
+  }
+  for (const PrefixLoad& load : plan.prefix_loads) {
+    if (load.handle <= 0 ||
+        !prefixes_.emplace(load.handle, load.prefix).second) {
+      return absl::InternalError(
+          absl::StrCat("prefix ", load.handle, " again"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FakeShard::Admit(const SequenceAdmission& admission) {
+  const int32_t slot = admission.slot.slot;
+  if (slot < 0 || slot >= info_.num_slots || slots_.count(slot) > 0) {
+    return absl::InternalError(
+        absl::StrCat("admission into slot ", slot, ", which is not free"));
+  }
+  std::vector<int32_t> ids;
+  if (admission.prefix != 0) {
+    if (prefixes_.count(admission.prefix) == 0) {
+      return absl::InternalError(
+          absl::StrCat("prefix ", admission.prefix, " was not loaded"));
+    }
+    ids = IdsOf(*prefixes_.at(admission.prefix));
+  }
+  ids.insert(ids.end(), admission.token_ids.begin(), admission.token_ids.end());
+  const auto num_ids = static_cast<int32_t>(ids.size());
+  slots_[slot] = {.ref = admission.slot,
+                  .ids = std::move(ids),
+                  .prefix = admission.prefix,
+                  .num_prompt = num_ids - admission.num_generated,
+                  .sampling = admission.sampling};
   return absl::OkStatus();
 }
 

@@ -24,6 +24,10 @@ int32_t HashedToken(absl::Span<const int32_t> ids);
 std::vector<int32_t> Continuation(const NextToken& model,
                                   std::vector<int32_t> prompt, int num_tokens);
 
+// What a FakeShard's model sees of a prefix: an id for each row, by its first
+// byte, that no token has.
+std::vector<int32_t> IdsOf(const PromptPrefix& prefix);
+
 // The device side of the contract without a device: keeps slots, block tables
 // and KV positions, refuses every plan that breaks the contract, and samples
 // from `model`. The KV is modelled too: each block remembers which id was
@@ -36,11 +40,13 @@ class FakeShard {
   absl::StatusOr<StepResult> Run(const BatchPlan& plan);
 
   int num_live_slots() const { return static_cast<int>(slots_.size()); }
+  int num_prefixes() const { return static_cast<int>(prefixes_.size()); }
 
  private:
   struct SlotState {
     SlotRef ref;
     std::vector<int32_t> ids;
+    int64_t prefix = 0;  // handle
     int32_t num_prompt = 0;
     int32_t num_computed = 0;
     std::vector<int32_t> blocks;
@@ -52,6 +58,8 @@ class FakeShard {
   };
 
   absl::Status Apply(const BatchPlan& plan);
+  absl::Status UpdatePrefixes(const BatchPlan& plan);
+  absl::Status Admit(const SequenceAdmission& admission);
   absl::StatusOr<SequenceResult> RunSlot(SlotState& slot,
                                          const SequenceWork& work);
   absl::Status CheckKv(const SlotState& slot) const;
@@ -60,7 +68,8 @@ class FakeShard {
   const NextToken model_;
   uint64_t last_step_ = 0;
   std::map<int32_t, SlotState> slots_;
-  std::map<int32_t, std::vector<Cell>> kv_;  // by block
+  std::map<int64_t, SharedPrefix> prefixes_;  // by handle
+  std::map<int32_t, std::vector<Cell>> kv_;   // by block
 };
 
 }  // namespace drover::testing
