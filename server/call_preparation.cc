@@ -32,13 +32,18 @@ std::string CorrelationId(const grpc::CallbackServerContext& context) {
   return std::string(id.data(), std::min(id.size(), kMaxCorrelationIdBytes));
 }
 
-PreparedRequest MakeRequest(PreparedInput input,
+int32_t NumTokens(const SharedPrefix& prefix) {
+  return prefix == nullptr ? 0 : prefix->num_tokens;
+}
+
+PreparedRequest MakeRequest(PreparedInput input, const SharedPrefix& prefix,
                             const GenerationParameters& params,
                             const CallInfo& call, absl::Time now,
                             const ServiceContext& context) {
   const bool sampled = !params.sampling.greedy;
   PreparedRequest prepared;
   Request& request = prepared.request;
+  request.prefix = prefix;
   request.sampling = params.sampling;
   if (sampled) {
     request.sampling.seed =
@@ -53,6 +58,8 @@ PreparedRequest MakeRequest(PreparedInput input,
       .call = call.kind,
       .correlation_id = call.correlation_id,
       .arrival = call.arrival,
+      .num_prefix_tokens = NumTokens(prefix),
+      .pad_id = context.prefixes.pad_id(),
       .prompt_ids = input.prompt_ids,
       .sampled = sampled,
       .seed = request.sampling.seed,
@@ -84,10 +91,12 @@ absl::StatusOr<std::vector<PreparedRequest>> PrepareCall(
   DROVER_ASSIGN_OR_RETURN(const GenerationParameters params,
                           ConvertParameters(message.params, context.options));
   DROVER_RETURN_IF_ERROR(CheckNoAdapter(message.adapter_id));
-  if (absl::Status prefix = CheckNoPrefix(message.prefix_id); !prefix.ok()) {
+  absl::StatusOr<SharedPrefix> found = context.prefixes.Find(message.prefix_id);
+  if (!found.ok()) {
     context.observer.OnPrefixRefused();
-    return prefix;
+    return found.status();
   }
+  const SharedPrefix prefix = *std::move(found);
 
   std::vector<PreparedRequest> requests;
   std::vector<ValidatedInput> validated;
@@ -97,13 +106,13 @@ absl::StatusOr<std::vector<PreparedRequest>> PrepareCall(
     context.observer.OnEncoded(static_cast<int32_t>(prompt_ids.size()));
     DROVER_ASSIGN_OR_RETURN(
         PreparedInput input,
-        PrepareInput(std::move(prompt_ids), context.tokenizer.bos_id(), params,
-                     context.options));
+        PrepareInput(std::move(prompt_ids), context.tokenizer.bos_id(),
+                     NumTokens(prefix), params, context.options));
     validated.push_back(
         {.input_token_count = static_cast<int32_t>(input.prompt_ids.size()),
          .max_new_tokens = params.max_new_tokens});
     requests.push_back(
-        MakeRequest(std::move(input), params, call, begin, context));
+        MakeRequest(std::move(input), prefix, params, call, begin, context));
   }
   const absl::Duration duration = context.clock.Now() - begin;
   for (PreparedRequest& request : requests) {

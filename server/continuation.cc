@@ -83,7 +83,9 @@ std::string_view Continuation::TextOf(int32_t id) {
 }
 
 fmaas::GenerationResponse Continuation::InputTokensMessage() {
-  const std::vector<int32_t>& ids = options_.prompt_ids;
+  std::vector<int32_t> ids(static_cast<size_t>(options_.num_prefix_tokens),
+                           options_.pad_id);
+  ids.insert(ids.end(), options_.prompt_ids.begin(), options_.prompt_ids.end());
   // Without scores the engine sends none, and the ids are all there is to say.
   prompt_scores_.resize(ids.size() - 1);
   fmaas::GenerationResponse message;

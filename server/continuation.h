@@ -44,6 +44,10 @@ class Continuation {
     std::string correlation_id;
     absl::Time arrival;  // of the call, by the engine's clock
     absl::Duration validation_time;
+    // Positions in front of the prompt that have no token, and the id that
+    // stands for each in records.
+    int32_t num_prefix_tokens = 0;
+    int32_t pad_id = 0;
     std::vector<int32_t> prompt_ids;
     bool sampled = false;
     uint64_t seed = 0;

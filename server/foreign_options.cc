@@ -30,7 +30,6 @@ constexpr const char* kTgisFlags[] = {
     "--max-waiting-tokens",
     "--otlp-endpoint",
     "--otlp-service-name",
-    "--prefix-store-path",
     "--quantize",
     "--shard-uds-path",
     "--speculator-max-batch-size",

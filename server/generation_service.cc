@@ -14,10 +14,12 @@ namespace drover {
 GenerationService::GenerationService(const ServiceOptions& options,
                                      Generator& generator,
                                      const Tokenizer& tokenizer,
+                                     PrefixStore& prefixes,
                                      RequestObserver& observer,
                                      const Clock& clock)
     : options_(options),
       tokenizer_(tokenizer),
+      prefixes_(prefixes),
       observer_(observer),
       clock_(clock),
       admission_(options_.max_concurrent_requests),
@@ -25,6 +27,7 @@ GenerationService::GenerationService(const ServiceOptions& options,
       tokenization_(options_.num_tokenization_threads),
       context_{.options = options_,
                .tokenizer = tokenizer_,
+               .prefixes = prefixes_,
                .observer = observer_,
                .clock = clock_,
                .admission = admission_,
@@ -71,7 +74,8 @@ grpc::ServerUnaryReactor* GenerationService::Tokenize(
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   // Request and response live until the reactor has finished.
   tokenization_.Run([this, request, response, reactor, begin = clock_.Now()] {
-    const absl::Status status = TokenizeTexts(*request, tokenizer_, *response);
+    const absl::Status status =
+        TokenizeTexts(*request, tokenizer_, prefixes_, *response);
     if (status.ok()) ReportTokenized(*response, clock_.Now() - begin);
     reactor->Finish(ToGrpcStatus(status));
   });

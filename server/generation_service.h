@@ -26,7 +26,8 @@ class GenerationService final
   // `options` are valid. What is passed by reference outlives the service.
   // `clock` is the engine's.
   GenerationService(const ServiceOptions& options, Generator& generator,
-                    const Tokenizer& tokenizer, RequestObserver& observer,
+                    const Tokenizer& tokenizer, PrefixStore& prefixes,
+                    RequestObserver& observer,
                     const Clock& clock = Clock::Monotonic());
 
   // New calls that generate get UNAVAILABLE; those admitted go on.
@@ -62,6 +63,7 @@ class GenerationService final
 
   const ServiceOptions options_;
   const Tokenizer& tokenizer_;
+  PrefixStore& prefixes_;
   RequestObserver& observer_;
   const Clock& clock_;
   Admission admission_;

@@ -1,6 +1,7 @@
 #include "server/input_preparation.h"
 
 #include <algorithm>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -32,25 +33,25 @@ absl::StatusOr<std::vector<int32_t>> EncodePrompt(std::string_view text,
 
 absl::StatusOr<PreparedInput> PrepareInput(std::vector<int32_t> prompt_ids,
                                            std::optional<int32_t> bos_id,
+                                           int32_t num_prefix_tokens,
                                            const GenerationParameters& params,
                                            const ServiceOptions& options) {
   TruncateLeft(params.truncate_input_tokens, bos_id, prompt_ids);
   const auto num_input = static_cast<int64_t>(prompt_ids.size());
   const int64_t max_length = options.max_sequence_length;
   const int64_t min_new_tokens = params.sampling.min_new_tokens;
-  // Prompt prefixes are refused, so their length is always 0 in these texts.
-  if (num_input >= max_length) {
+  const int64_t room = max_length - num_input - num_prefix_tokens;
+  const std::string lengths = absl::StrCat(
+      "input tokens (", num_input, ") plus prefix length (", num_prefix_tokens);
+  if (room <= 0) {
     return absl::InvalidArgumentError(
-        absl::StrCat("input tokens (", num_input,
-                     ") plus prefix length (0) must be < ", max_length));
+        absl::StrCat(lengths, ") must be < ", max_length));
   }
-  if (num_input + min_new_tokens > max_length) {
+  if (min_new_tokens > room) {
     return absl::InvalidArgumentError(
-        absl::StrCat("input tokens (", num_input,
-                     ") plus prefix length (0) plus min_new_tokens (",
-                     min_new_tokens, ") must be <= ", max_length));
+        absl::StrCat(lengths, ") plus min_new_tokens (", min_new_tokens,
+                     ") must be <= ", max_length));
   }
-  const int64_t room = max_length - num_input;
   return PreparedInput{.prompt_ids = std::move(prompt_ids),
                        .max_new_tokens = static_cast<int32_t>(
                            std::min<int64_t>(params.max_new_tokens, room)),

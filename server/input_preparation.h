@@ -29,9 +29,11 @@ struct PreparedInput {
 absl::StatusOr<std::vector<int32_t>> EncodePrompt(std::string_view text,
                                                   const Tokenizer& tokenizer);
 
-// Truncates, applies rules 14 and 15, and fits max_new_tokens into the context.
+// Truncates, applies rules 14 and 15, and fits max_new_tokens into the context,
+// behind a prefix of this length.
 absl::StatusOr<PreparedInput> PrepareInput(std::vector<int32_t> prompt_ids,
                                            std::optional<int32_t> bos_id,
+                                           int32_t num_prefix_tokens,
                                            const GenerationParameters& params,
                                            const ServiceOptions& options);
 

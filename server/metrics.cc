@@ -181,10 +181,10 @@ struct Metrics::RequestFamilies {
                                         LinearBounds(options.max_new_tokens))),
         prefix_failures(add.AddCounter("tgi_prompt_load_failure",
                                        "Soft prompts that could not be "
-                                       "loaded")) {
-    add.AddHistogram("tgi_prompt_load_duration",
-                     "Seconds of loading a soft prompt", DurationBounds());
-  }
+                                       "loaded")),
+        prefix_load(add.AddHistogram("tgi_prompt_load_duration",
+                                     "Seconds of loading a soft prompt",
+                                     DurationBounds())) {}
 
   std::map<CallKind, DualCounter> calls;
   DualCounter inputs;
@@ -203,6 +203,7 @@ struct Metrics::RequestFamilies {
   Histogram& generated_tokens;
   Histogram& max_new_tokens;
   DualCounter prefix_failures;
+  Histogram& prefix_load;
 };
 
 struct Metrics::TokenizeFamilies {
@@ -313,6 +314,10 @@ void Metrics::OnStep(const StepStats& stats) {
     steps_->kv_usage.Set(static_cast<double>(stats.num_used_blocks) /
                          stats.num_total_blocks);
   }
+}
+
+void Metrics::OnPrefixLoaded(absl::Duration time) {
+  ObserveSeconds(requests_->prefix_load, time);
 }
 
 void Metrics::OnExecutorLost(const absl::Status& status, bool in_prefill) {

@@ -32,6 +32,8 @@ class Metrics final : public RequestObserver {
 
   // After each step, on the engine's thread.
   void OnStep(const StepStats& stats);
+  // A soft prompt was read, which took this long. Any thread.
+  void OnPrefixLoaded(absl::Duration time);
   // The executor is gone, in a step with a prompt in it or in another.
   void OnExecutorLost(const absl::Status& status, bool in_prefill);
 

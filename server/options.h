@@ -23,6 +23,11 @@ struct ServeOptions {
   std::string load_format = "safetensors";  // or dummy: random weights
   std::string model_config;  // a shape by name, for dummy weights
 
+  // ---- Soft prompts ----
+  std::string prefix_store_path;         // folder; empty: there are none
+  int32_t max_prompt_prefix_length = 0;  // in tokens; 0: half the context
+  int64_t prompt_cache_size_mb = 512;    // MiB of them that are kept
+
   // ---- Where it runs ----
   std::string device = "auto";  // cpu, cuda; auto: a GPU where there is one
   double gpu_memory_fraction = 0.9;  // in (0, 1]

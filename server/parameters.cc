@@ -7,7 +7,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "model/tokenizer/code_points.h"
 
 namespace drover {
 namespace {
@@ -168,16 +167,6 @@ absl::Status CheckNoGuidedDecoding(const fmaas::DecodingParameters& decoding) {
   return absl::InvalidArgumentError("guided decoding is not supported");
 }
 
-// Letters and digits of any script, '_', '-' and '/'. protobuf has checked that
-// it is UTF-8.
-bool IsPrefixId(const std::string& text) {
-  for (size_t i = 0; i < text.size();) {
-    const int32_t c = NextCodePoint(text, i);
-    if (!IsOfWord(c) && c != '-' && c != '/') return false;
-  }
-  return true;
-}
-
 }  // namespace
 
 absl::StatusOr<GenerationParameters> ConvertParameters(
@@ -203,17 +192,6 @@ absl::Status CheckNoAdapter(const std::string& adapter_id) {
   if (adapter_id.empty()) return absl::OkStatus();
   return absl::InvalidArgumentError(
       "adapter_id supplied but no adapter store was configured");
-}
-
-absl::Status CheckNoPrefix(const std::string& prefix_id) {
-  if (prefix_id.empty()) return absl::OkStatus();
-  const std::string cause =
-      IsPrefixId(prefix_id)
-          ? absl::StrCat("prefix id \"", prefix_id, "\" not found")
-          : absl::StrCat("Invalid prefix id ", prefix_id,
-                         ", must contain only alphanumeric, _ and - and /");
-  return absl::InvalidArgumentError(absl::StrCat(
-      "can't retrieve prompt prefix with id '", prefix_id, "': ", cause));
 }
 
 }  // namespace drover

@@ -46,9 +46,8 @@ struct GenerationParameters {
 absl::StatusOr<GenerationParameters> ConvertParameters(
     const fmaas::Parameters& params, const ServiceOptions& options);
 
-// Adapters and prompt prefixes name things that this server does not hold.
-// Empty ids count as absent.
+// An adapter is something that this server does not hold. An empty id counts as
+// absent.
 absl::Status CheckNoAdapter(const std::string& adapter_id);
-absl::Status CheckNoPrefix(const std::string& prefix_id);
 
 }  // namespace drover

@@ -24,13 +24,22 @@ Engine::Options MakeEngineOptions(const Router::Options& options,
           }};
 }
 
+PrefixStore::Options TimedPrefixes(PrefixStore::Options options,
+                                   Metrics& metrics) {
+  options.on_loaded = [&metrics](absl::Duration time) {
+    metrics.OnPrefixLoaded(time);
+  };
+  return options;
+}
+
 }  // namespace
 
 Router::Router(const Options& options, Executor& executor,
                const Tokenizer& tokenizer, Metrics& metrics,
                RequestObserver& observer)
     : engine_(MakeEngineOptions(options, metrics), executor),
-      service_(options.service, generator_, tokenizer, observer),
+      prefixes_(TimedPrefixes(options.prefixes, metrics)),
+      service_(options.service, generator_, tokenizer, prefixes_, observer),
       info_service_(options.device, executor.info()) {}
 
 absl::StatusOr<std::unique_ptr<Router>> Router::Start(

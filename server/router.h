@@ -14,6 +14,7 @@
 #include "server/generation_service.h"
 #include "server/grpc_front.h"
 #include "server/metrics.h"
+#include "server/prefix_store.h"
 #include "server/server_info_service.h"
 
 namespace drover {
@@ -27,6 +28,8 @@ class Router {
     SchedulerOptions scheduler;
     GrpcFront::Options front;
     DeviceFacts device;  // what the executor runs on
+    // Without callbacks, which are the router's.
+    PrefixStore::Options prefixes;
     // Called once, on the engine's thread, when the executor is lost; every
     // open request has been ended by then. Must not block.
     std::function<void(const absl::Status&)> on_executor_lost;
@@ -65,6 +68,7 @@ class Router {
 
   Engine engine_;
   EngineGenerator generator_{engine_};
+  PrefixStore prefixes_;
   GenerationService service_;
   ServerInfoService info_service_;
   std::unique_ptr<GrpcFront> front_;  // ends first

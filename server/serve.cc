@@ -6,9 +6,11 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -72,6 +74,7 @@ class ServeProcess {
   absl::Status CheckPorts() const;
   absl::Status StartHttp();
   absl::Status LaunchShard();
+  void WarnOfMissingPrefixes();
   absl::Status StartRouter();
   absl::Status AnnounceReady();
 
@@ -165,7 +168,16 @@ absl::Status ServeProcess::LaunchShard() {
   return absl::OkStatus();
 }
 
+// Whoever mounts it may still be at it, so that it is no reason to give up.
+void ServeProcess::WarnOfMissingPrefixes() {
+  const std::string& path = options_.prefix_store_path;
+  std::error_code ignored;
+  if (path.empty() || std::filesystem::is_directory(path, ignored)) return;
+  logger_.Warning("no such folder", {{"prefix_store_path", path}});
+}
+
 absl::Status ServeProcess::StartRouter() {
+  WarnOfMissingPrefixes();
   const ExecutorInfo& info = shards_->info();
   const int64_t wanted = options_.max_sequence_length > 0
                              ? options_.max_sequence_length
@@ -188,6 +200,10 @@ absl::Status ServeProcess::StartRouter() {
                   .max_metadata_bytes = options_.max_metadata_bytes,
                   .tls = options_.tls};
   router.device = shards_->device();
+  DROVER_ASSIGN_OR_RETURN(
+      router.prefixes,
+      MakePrefixOptions(options_, model_.config, info, router.device));
+  router.scheduler.max_prefix_bytes = router.prefixes.max_bytes;
   router.on_executor_lost = [this](const absl::Status& status) {
     events_.Push(ExecutorLost{status});
   };
@@ -312,7 +328,10 @@ void LogOptions(Logger& logger, const ServeOptions& o) {
                 {"tls_cert_path", o.tls.cert_path},
                 {"tls_key_path", o.tls.key_path},
                 {"tls_client_ca_cert_path", o.tls.client_ca_cert_path},
-                {"max_drain_seconds", o.max_drain_seconds}});
+                {"max_drain_seconds", o.max_drain_seconds},
+                {"prefix_store_path", o.prefix_store_path},
+                {"max_prompt_prefix_length", o.max_prompt_prefix_length},
+                {"prompt_cache_size_mb", o.prompt_cache_size_mb}});
 }
 
 void Report(const ServeOptions& options, Logger& logger, std::string_view what,

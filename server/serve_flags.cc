@@ -99,6 +99,18 @@ void AddModelFlags(CLI::App& app, ServeOptions& options) {
             "Shape of dummy weights, by name, as in llama-1.1b");
 }
 
+void AddPrefixFlags(CLI::App& app, ServeOptions& options) {
+  FlagGroup group(app, "Soft prompts");
+  group.Add("--prefix-store-path", options.prefix_store_path,
+            "Folder of tuned prompts in safetensors, which a request names by "
+            "its prefix_id; default: there are none");
+  group.Add("--max-prompt-prefix-length", options.max_prompt_prefix_length,
+            "Longest of them, in tokens; 0: half of --max-sequence-length");
+  group.Add("--prompt-cache-size-mb", options.prompt_cache_size_mb,
+            "Of them kept in memory, in MiB, by the router and each shard; "
+            "none can be larger");
+}
+
 void AddLimitFlags(CLI::App& app, ServeOptions& options) {
   FlagGroup group(app, "Limits");
   group.Add("--max-sequence-length", options.max_sequence_length,
@@ -200,6 +212,7 @@ void AddLogFlags(CLI::App& app, ServeOptions& options) {
 
 void AddServeFlags(CLI::App& app, ServeOptions& options) {
   AddModelFlags(app, options);
+  AddPrefixFlags(app, options);
   AddLimitFlags(app, options);
   FlagGroup behaviour(app, "Output");
   behaviour.AddSwitch("--default-include-stop-seqs",

@@ -135,6 +135,24 @@ std::vector<std::string> ShardArgs(const ServeOptions& options) {
   return args;
 }
 
+absl::StatusOr<PrefixStore::Options> MakePrefixOptions(
+    const ServeOptions& options, const ModelConfig& config,
+    const ExecutorInfo& executor, const DeviceFacts& device) {
+  if (options.prefix_store_path.empty()) return PrefixStore::Options();
+  DROVER_ASSIGN_OR_RETURN(const DType dtype, ParseDType(device.dtype));
+  const int32_t context = executor.max_sequence_length;
+  const int32_t wanted = options.max_prompt_prefix_length > 0
+                             ? options.max_prompt_prefix_length
+                             : (context + 1) / 2;
+  return PrefixStore::Options{
+      .root = options.prefix_store_path,
+      .shape = {.hidden_size = config.hidden_size,
+                .max_tokens = std::min(wanted, context - 1),
+                .dtype = dtype},
+      .pad_id = config.pad_id,
+      .max_bytes = options.prompt_cache_size_mb << 20};
+}
+
 ServiceOptions MakeServiceOptions(const ServeOptions& options,
                                   const ExecutorInfo& executor) {
   return ServiceOptions{

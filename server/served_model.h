@@ -5,10 +5,12 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "model/device_facts.h"
 #include "model/model_config.h"
 #include "model/tokenizer/tokenizer.h"
 #include "scheduler/executor.h"
 #include "server/options.h"
+#include "server/prefix_store.h"
 #include "server/service_options.h"
 #include "sharding/hosts/shard_settings.h"
 
@@ -40,6 +42,12 @@ std::vector<std::string> ShardArgs(const ServeOptions& options);
 
 // What shards that somebody else starts are told: what ShardArgs tells others.
 ShardSettings MakeShardSettings(const ServeOptions& options);
+
+// Where soft prompts are found, and what they must be for this model. Error:
+// the executor does not say in what it computes.
+absl::StatusOr<PrefixStore::Options> MakePrefixOptions(
+    const ServeOptions& options, const ModelConfig& config,
+    const ExecutorInfo& executor, const DeviceFacts& device);
 
 // The public service's limits over an executor that is ready.
 ServiceOptions MakeServiceOptions(const ServeOptions& options,

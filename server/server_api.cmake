@@ -8,6 +8,7 @@ drover_library(server_api
     generation_service.cc
     input_preparation.cc
     parameters.cc
+    prefix_store.cc
     response_messages.cc
     service_options.cc
     status_conversion.cc
@@ -21,5 +22,6 @@ drover_library(server_api
   PUBLIC
     drover::base
     drover::generation_proto
+    drover::model_files
     drover::scheduler
     drover::tokenizer)

@@ -90,7 +90,10 @@ void UnaryCall::OnMessage(int index, const fmaas::GenerationResponse& message,
   absl::MutexLock lock(&mutex_);
   if (end_.has_value()) return;
   fmaas::GenerationResponse& response = *response_.mutable_responses(index);
+  // The message with the prompt's tokens counts a prefix, an answer does not.
+  const uint32_t input_token_count = response.input_token_count();
   AppendMessage(message, response);
+  response.set_input_token_count(input_token_count);
   if (!is_last) return;
   // Without a single token there is no echo either.
   if (response.generated_token_count() == 0) response.clear_text();

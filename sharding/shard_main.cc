@@ -151,11 +151,10 @@ absl::Status ServeCuda(ShardOptions options, const std::string& fingerprint) {
   options.executor.collective = member.collective;
   return Serve<CudaExecutor>(
       member, options, fingerprint,
-      CudaExecutorOptions{
-          .model = options.executor,
-          .gpu_memory_fraction = options.gpu_memory_fraction,
-          .device = options.rank / options.ranks_per_gpu,
-          .max_top_n = options.max_top_n});
+      CudaExecutorOptions{.model = options.executor,
+                          .gpu_memory_fraction = options.gpu_memory_fraction,
+                          .device = options.rank / options.ranks_per_gpu,
+                          .max_top_n = options.max_top_n});
 }
 
 // A GPU that is there and cannot be used is no reason for `auto` to refuse, but

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "model/tokenizer/utf8_assembler.h"
 #include "server/parameters.h"
+#include "server/prefix_store.h"
 #include "tests/fuzz/fuzz_input.h"
 
 namespace drover {
@@ -64,7 +65,7 @@ void Run(std::string_view serialised) {
     return;
   }
   CheckRefusal(CheckNoAdapter(request.adapter_id()));
-  CheckRefusal(CheckNoPrefix(request.prefix_id()));
+  CheckRefusal(PrefixStore({}).Find(request.prefix_id()).status());
   // One server whose limit lies above the implicit 20, one below.
   for (const int32_t max_new_tokens : {1024, 7}) {
     ServiceOptions options;

@@ -189,12 +189,18 @@ TEST(CommandLineTest, TgisNamesMayComeFromTheEnvironment) {
   const ScopedEnvironment model("MODEL_NAME", "m");
   const ScopedEnvironment gpus("NUM_GPUS", "2");
   const ScopedEnvironment fraction("CUDA_PROCESS_MEMORY_FRACTION", "0.25");
+  const ScopedEnvironment prefixes("PREFIX_STORE_PATH", "/prompts");
+  const ScopedEnvironment prefix_length("MAX_PROMPT_PREFIX_LENGTH", "77");
+  const ScopedEnvironment prefix_cache("PROMPT_CACHE_SIZE_MB", "99");
   const ScopedEnvironment framework("DEPLOYMENT_FRAMEWORK", "hf_custom_tp");
   const auto options = ParseAs<ServeOptions>({"serve"});
   EXPECT_EQ(options.model, "m");
   EXPECT_EQ(options.num_shard, 2);
   EXPECT_EQ(options.gpu_memory_fraction, 0.25);
   EXPECT_EQ(options.max_batch_size, 64) << "TGIS's 12 only if given";
+  EXPECT_EQ(options.prefix_store_path, "/prompts");
+  EXPECT_EQ(options.max_prompt_prefix_length, 77);
+  EXPECT_EQ(options.prompt_cache_size_mb, 99);
   EXPECT_THAT(options.without_effect, ElementsAre("--deployment-framework"));
   EXPECT_EQ(ParseAs<ServeOptions>({"serve", "--model-name=flag"}).model,
             "flag");

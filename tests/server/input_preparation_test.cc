@@ -66,6 +66,7 @@ struct LengthCase {
   std::string error;
   int32_t effective_max = 0;
   bool cut_by_context = false;
+  int32_t num_prefix = 0;
 };
 
 TEST(InputPreparation, LengthsMustFitTheContext) {
@@ -82,14 +83,24 @@ TEST(InputPreparation, LengthsMustFitTheContext) {
       {"the minimum does not fit", 15, 6, 20,
        "input tokens (15) plus prefix length (0) plus min_new_tokens (6) must "
        "be <= 20"},
+      {"a prefix takes its place", 10, 0, 5, "", 3, true, 7},
+      {"prefix and input fill it but for one", 10, 0, 1, "", 1, false, 9},
+      {"prefix and input fill it", 10, 0, 5,
+       "input tokens (10) plus prefix length (10) must be < 20", 0, false, 10},
+      {"a prefix and the minimum", 10, 4, 20, "", 4, true, 6},
+      {"a prefix too many for the minimum", 10, 5, 20,
+       "input tokens (10) plus prefix length (6) plus min_new_tokens (5) must "
+       "be <= 20",
+       0, false, 6},
   };
   for (const LengthCase& row : cases) {
     SCOPED_TRACE(row.situation);
     GenerationParameters params;
     params.max_new_tokens = row.max_new_tokens;
     params.sampling.min_new_tokens = row.min_new_tokens;
-    const auto input = PrepareInput(std::vector<int32_t>(row.num_input, 7),
-                                    /*bos_id=*/1, params, Context(20));
+    const auto input =
+        PrepareInput(std::vector<int32_t>(row.num_input, 7),
+                     /*bos_id=*/1, row.num_prefix, params, Context(20));
     if (!row.error.empty()) {
       EXPECT_THAT(input,
                   StatusIs(absl::StatusCode::kInvalidArgument, row.error));
@@ -105,7 +116,7 @@ TEST(InputPreparation, TheTruncatedLengthCounts) {
   GenerationParameters params;
   params.truncate_input_tokens = 4;
   const auto input = PrepareInput(std::vector<int32_t>(300, 7), /*bos_id=*/1,
-                                  params, Context(20));
+                                  /*num_prefix_tokens=*/0, params, Context(20));
   ASSERT_THAT(input, IsOk());
   EXPECT_THAT(input->prompt_ids, ElementsAre(1, 7, 7, 7));
   EXPECT_EQ(input->max_new_tokens, 16);

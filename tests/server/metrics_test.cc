@@ -179,6 +179,14 @@ TEST(MetricsTest, FailuresCountWhatTheyConcern) {
               HasSubstr("\ntgi_request_failure{err=\"slow_reader\"} 1\n"));
 }
 
+TEST(MetricsTest, APrefixThatIsLoadedIsTimed) {
+  Metrics metrics({});
+  metrics.OnPrefixLoaded(absl::Milliseconds(3));
+  const std::string text = metrics.Render();
+  EXPECT_THAT(text, HasSubstr("tgi_prompt_load_duration_count 1\n"));
+  EXPECT_THAT(text, HasSubstr("tgi_prompt_load_duration_sum 0.003\n"));
+}
+
 TEST(MetricsTest, AStepIsPrefillIfItHasAChunkAndSetsTheGauges) {
   Metrics metrics({});
   metrics.OnStep({.num_prefill_tokens = 100,

@@ -69,6 +69,9 @@ TEST(ServeOptionsTest, EveryBadValueIsNamedWithItsFlag) {
       {"--shard-start-timeout-seconds 0",
        [](auto& o) { o.shard_start_timeout_seconds = 0; }},
       {"--max-drain-seconds -1", [](auto& o) { o.max_drain_seconds = -1; }},
+      {"--max-prompt-prefix-length -1",
+       [](auto& o) { o.max_prompt_prefix_length = -1; }},
+      {"--prompt-cache-size-mb 0", [](auto& o) { o.prompt_cache_size_mb = 0; }},
       {"--log-format \"xml\"", [](auto& o) { o.log_format = "xml"; }},
       {"--log-level \"loud\"", [](auto& o) { o.log_level = "loud"; }},
   };

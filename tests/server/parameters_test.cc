@@ -413,26 +413,5 @@ TEST(Parameters, AdaptersAreRefusedByName) {
                "adapter_id supplied but no adapter store was configured"));
 }
 
-TEST(Parameters, PrefixesAreNotFound) {
-  EXPECT_THAT(CheckNoPrefix(""), IsOk());
-  EXPECT_THAT(CheckNoPrefix("team/tuned_1-a"),
-              StatusIs(absl::StatusCode::kInvalidArgument,
-                       "can't retrieve prompt prefix with id 'team/tuned_1-a': "
-                       "prefix id \"team/tuned_1-a\" not found"));
-  for (const char* id : {"ü", "подсказка/1", "提示_2"}) {
-    EXPECT_THAT(CheckNoPrefix(id), StatusIs(absl::StatusCode::kInvalidArgument,
-                                            HasSubstr("not found")));
-  }
-  for (const char* id : {"a b", "a.b", "“a”", "🙂"}) {
-    EXPECT_THAT(CheckNoPrefix(id), StatusIs(absl::StatusCode::kInvalidArgument,
-                                            HasSubstr("Invalid prefix id")));
-  }
-  EXPECT_THAT(CheckNoPrefix("../x"),
-              StatusIs(absl::StatusCode::kInvalidArgument,
-                       "can't retrieve prompt prefix with id '../x': Invalid "
-                       "prefix id ../x, must contain only alphanumeric, _ and "
-                       "- and /"));
-}
-
 }  // namespace
 }  // namespace drover

@@ -176,6 +176,34 @@ TEST(ServedModelTest, TokenizationTakesTheCpusThatShardsLeave) {
             std::clamp(ReadMachineLimits().num_cpus - 64, 1, 8));
 }
 
+TEST(ServedModelTest, PrefixesMustFitTheModelAndItsContext) {
+  ServeOptions options;
+  options.prefix_store_path = "/prompts";
+  options.prompt_cache_size_mb = 3;
+  const ModelConfig config = {.hidden_size = 64, .pad_id = 5};
+  const ExecutorInfo executor = {.max_sequence_length = 101};
+  const DeviceFacts device = {.dtype = "bfloat16"};
+  const auto prefixes = MakePrefixOptions(options, config, executor, device);
+  ASSERT_THAT(prefixes, IsOk());
+  EXPECT_EQ(prefixes->root, "/prompts");
+  EXPECT_EQ(prefixes->shape.hidden_size, 64);
+  EXPECT_EQ(prefixes->shape.dtype, DType::kBFloat16);
+  EXPECT_EQ(prefixes->shape.max_tokens, 51) << "half, rounded up";
+  EXPECT_EQ(prefixes->pad_id, 5);
+  EXPECT_EQ(prefixes->max_bytes, 3 << 20);
+  for (const auto& [wanted, max_tokens] :
+       {std::pair(7, 7), {100, 100}, {101, 100}}) {
+    options.max_prompt_prefix_length = wanted;
+    EXPECT_EQ(
+        MakePrefixOptions(options, config, executor, device)->shape.max_tokens,
+        max_tokens);
+  }
+}
+
+TEST(ServedModelTest, WithoutAPrefixStoreTheExecutorsDTypeDoesNotMatter) {
+  EXPECT_THAT(MakePrefixOptions({}, {}, {}, {}), IsOk());
+}
+
 TEST(ServedModelTest, AShardWhoseLogIsOffStillSaysWhyItGivesUp) {
   ServeOptions options;
   options.log_level = "off";

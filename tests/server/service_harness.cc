@@ -194,9 +194,11 @@ void RecordingObserver::AwaitFailures(size_t count) {
 
 ServiceHarness::ServiceHarness(Generator& generator,
                                const ServiceOptions& options,
-                               std::vector<std::string> pieces)
+                               std::vector<std::string> pieces,
+                               PrefixStore::Options prefixes)
     : tokenizer_(std::move(pieces)),
-      service_(options, generator, tokenizer_, observer_) {
+      prefixes_(std::move(prefixes)),
+      service_(options, generator, tokenizer_, prefixes_, observer_) {
   grpc::ServerBuilder builder;
   builder.RegisterService(&service_);
   server_ = builder.BuildAndStart();

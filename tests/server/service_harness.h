@@ -15,6 +15,7 @@
 #include "proto/generation.grpc.pb.h"
 #include "server/generation_service.h"
 #include "server/generator.h"
+#include "server/prefix_store.h"
 #include "server/request_observer.h"
 #include "server/service_options.h"
 #include "tests/server/script_tokenizer.h"
@@ -106,7 +107,8 @@ class RecordingObserver final : public RequestObserver {
 class ServiceHarness {
  public:
   ServiceHarness(Generator& generator, const ServiceOptions& options = {},
-                 std::vector<std::string> pieces = {});
+                 std::vector<std::string> pieces = {},
+                 PrefixStore::Options prefixes = {});
   // Ends open calls.
   ~ServiceHarness();
 
@@ -119,6 +121,7 @@ class ServiceHarness {
 
  private:
   const ScriptTokenizer tokenizer_;
+  PrefixStore prefixes_;
   RecordingObserver observer_;
   GenerationService service_;
   std::unique_ptr<grpc::Server> server_;

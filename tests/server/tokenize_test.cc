@@ -15,17 +15,23 @@ fmaas::BatchedTokenizeRequest Request(const std::string& text) {
   return request;
 }
 
+absl::Status Tokenize(const fmaas::BatchedTokenizeRequest& request,
+                      fmaas::BatchedTokenizeResponse& response) {
+  PrefixStore no_prefixes({});
+  return TokenizeTexts(request, ScriptTokenizer(), no_prefixes, response);
+}
+
 std::string Answer(const fmaas::BatchedTokenizeRequest& request) {
   fmaas::BatchedTokenizeResponse response;
-  EXPECT_THAT(TokenizeTexts(request, ScriptTokenizer(), response), IsOk());
+  EXPECT_THAT(Tokenize(request, response), IsOk());
   return response.ShortDebugString();
 }
 
-TEST(Tokenize, CountsAloneUnlessMoreIsAskedFor) {
+TEST(TokenizeTest, CountsAloneUnlessMoreIsAskedFor) {
   EXPECT_EQ(Answer(Request("ab")), "responses { token_count: 3 }");
 }
 
-TEST(Tokenize, PiecesAndOffsetsAreIndependent) {
+TEST(TokenizeTest, PiecesAndOffsetsAreIndependent) {
   auto request = Request("ab");
   request.set_return_tokens(true);
   EXPECT_EQ(Answer(request),
@@ -38,7 +44,7 @@ TEST(Tokenize, PiecesAndOffsetsAreIndependent) {
             "{ start: 1 end: 2 } }");
 }
 
-TEST(Tokenize, TruncationIsAPlainCutFromTheLeft) {
+TEST(TokenizeTest, TruncationIsAPlainCutFromTheLeft) {
   auto request = Request("abc");
   request.set_return_tokens(true);
   request.set_return_offsets(true);
@@ -50,34 +56,44 @@ TEST(Tokenize, TruncationIsAPlainCutFromTheLeft) {
   EXPECT_EQ(Answer(request).substr(0, 26), "responses { token_count: 4");
 }
 
-TEST(Tokenize, AnswersInTheOrderOfTheTexts) {
+TEST(TokenizeTest, AnswersInTheOrderOfTheTexts) {
   auto request = Request("abc");
   request.add_requests()->set_text("");
   EXPECT_EQ(Answer(request),
             "responses { token_count: 4 } responses { token_count: 1 }");
 }
 
-TEST(Tokenize, NoTextsNoAnswers) {
+TEST(TokenizeTest, NoTextsNoAnswers) {
   fmaas::BatchedTokenizeRequest request;
   request.set_adapter_id("ignored, for there is nothing to do");
   EXPECT_EQ(Answer(request), "");
 }
 
-TEST(Tokenize, FailuresAreTheServers) {
+TEST(TokenizeTest, FailuresAreTheServers) {
   fmaas::BatchedTokenizeResponse response;
-  EXPECT_THAT(TokenizeTexts(Request("!"), ScriptTokenizer(), response),
+  EXPECT_THAT(Tokenize(Request("!"), response),
               StatusIs(absl::StatusCode::kInternal,
                        "tokenizer error no token for '!'"));
 }
 
-TEST(Tokenize, AdaptersAreRefused) {
+TEST(TokenizeTest, AdaptersAreRefused) {
   auto request = Request("a");
   request.set_adapter_id("x");
   fmaas::BatchedTokenizeResponse response;
   EXPECT_THAT(
-      TokenizeTexts(request, ScriptTokenizer(), response),
+      Tokenize(request, response),
       StatusIs(absl::StatusCode::kInvalidArgument,
                "adapter_id supplied but no adapter store was configured"));
+}
+
+TEST(TokenizeTest, APrefixMustBeThere) {
+  auto request = Request("a");
+  request.set_prefix_id("x");
+  fmaas::BatchedTokenizeResponse response;
+  EXPECT_THAT(Tokenize(request, response),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "can't retrieve prompt prefix with id 'x': prefix id "
+                       "\"x\" not found"));
 }
 
 }  // namespace
