@@ -19,6 +19,19 @@ PrefixTable::Entries::iterator PrefixTable::Find(const SharedPrefix& prefix) {
       [&prefix](const Entry& entry) { return entry.prefix == prefix; });
 }
 
+bool PrefixTable::MayAcquire(const SharedPrefix& prefix,
+                             const BatchPlan& plan) const {
+  const bool is_held = std::any_of(
+      entries_.begin(), entries_.end(),
+      [&prefix](const Entry& entry) { return entry.prefix == prefix; });
+  if (is_held || plan.prefix_loads.empty()) return true;
+  int64_t num_bytes = Bytes(prefix);
+  for (const PrefixLoad& load : plan.prefix_loads) {
+    num_bytes += Bytes(load.prefix);
+  }
+  return num_bytes <= kMaxPrefixBytes;
+}
+
 int64_t PrefixTable::Acquire(const SharedPrefix& prefix, BatchPlan& plan) {
   const auto found = Find(prefix);
   if (found != entries_.end()) {

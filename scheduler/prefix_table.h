@@ -16,6 +16,10 @@ class PrefixTable {
   // max_bytes: of the rows that nobody runs with, beside those in use.
   explicit PrefixTable(int64_t max_bytes) : max_bytes_(max_bytes) {}
 
+  // Whether `plan` has room for the rows, if the executor has none yet. An
+  // empty plan has room for any.
+  bool MayAcquire(const SharedPrefix& prefix, const BatchPlan& plan) const;
+
   // The handle for one more sequence that runs with `prefix`. If the executor
   // has none yet, `plan` carries the rows.
   int64_t Acquire(const SharedPrefix& prefix, BatchPlan& plan);

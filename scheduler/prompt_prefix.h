@@ -16,6 +16,10 @@ struct PromptPrefix {
   bool operator==(const PromptPrefix&) const = default;
 };
 
+// Bytes of one's rows, and of all rows that a plan carries: together with its
+// prompts they must fit a message.
+inline constexpr int64_t kMaxPrefixBytes = int64_t{128} << 20;
+
 // Requests, the store that they come from and a plan share one.
 using SharedPrefix = std::shared_ptr<const PromptPrefix>;
 

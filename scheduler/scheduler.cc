@@ -250,6 +250,10 @@ void Scheduler::DecideAdmissions(BatchPlan& plan, absl::Time now) {
   while (!waiting_.empty() && !short_of_blocks_) {
     Sequence& head = *waiting_.front();
     if (head.num_samples_in_flight > 0) return;  // preempted a moment ago
+    if (head.request.prefix != nullptr &&
+        !prefixes_.MayAcquire(head.request.prefix, plan)) {
+      return;  // the next plan has room
+    }
     InsertGrowth(GrowthOf(head), running);
     const AdmissionView view = {
         .free_slots = static_cast<int32_t>(free_slots_.size()),

@@ -144,10 +144,13 @@ absl::StatusOr<PrefixStore::Options> MakePrefixOptions(
   const int32_t wanted = options.max_prompt_prefix_length > 0
                              ? options.max_prompt_prefix_length
                              : (context + 1) / 2;
+  const int64_t max_rows =
+      kMaxPrefixBytes / (config.hidden_size * DTypeBytes(dtype));
   return PrefixStore::Options{
       .root = options.prefix_store_path,
       .shape = {.hidden_size = config.hidden_size,
-                .max_tokens = std::min(wanted, context - 1),
+                .max_tokens = static_cast<int32_t>(
+                    std::min<int64_t>(std::min(wanted, context - 1), max_rows)),
                 .dtype = dtype},
       .pad_id = config.pad_id,
       .max_bytes = options.prompt_cache_size_mb << 20};

@@ -46,6 +46,15 @@ TEST_F(PrefixTableTest, EqualRowsOfTwoOwnersAreTwoPrefixes) {
   EXPECT_NE(table_.Acquire(Prefix(4), plan_), table_.Acquire(Prefix(4), plan_));
 }
 
+TEST_F(PrefixTableTest, APlanCarriesNoMoreThanAMessageHolds) {
+  const SharedPrefix large = Prefix(kMaxPrefixBytes), other = Prefix(1);
+  EXPECT_TRUE(table_.MayAcquire(large, plan_));
+  table_.Acquire(large, plan_);
+  EXPECT_TRUE(table_.MayAcquire(large, plan_)) << "it is there";
+  EXPECT_FALSE(table_.MayAcquire(other, plan_));
+  EXPECT_TRUE(table_.MayAcquire(other, BatchPlan()));
+}
+
 TEST_F(PrefixTableTest, WhatIsInUseStaysHoweverLarge) {
   table_.Acquire(Prefix(40), plan_);
   table_.Acquire(Prefix(50), plan_);

@@ -200,6 +200,15 @@ TEST(ServedModelTest, PrefixesMustFitTheModelAndItsContext) {
   }
 }
 
+TEST(ServedModelTest, APrefixMustFitAPlan) {
+  const ServeOptions options = {.prefix_store_path = "/prompts"};
+  const ModelConfig config = {.hidden_size = 8192};
+  const ExecutorInfo executor = {.max_sequence_length = 131072};
+  EXPECT_EQ(MakePrefixOptions(options, config, executor, {.dtype = "bfloat16"})
+                ->shape.max_tokens,
+            8192);
+}
+
 TEST(ServedModelTest, WithoutAPrefixStoreTheExecutorsDTypeDoesNotMatter) {
   EXPECT_THAT(MakePrefixOptions({}, {}, {}, {}), IsOk());
 }
