@@ -138,7 +138,8 @@ absl::Status SlotTable::Admit(const SequenceAdmission& admission) {
   slot.token_ids.assign(static_cast<size_t>(slot.num_prefix()), limits_.pad_id);
   slot.token_ids.insert(slot.token_ids.end(), admission.token_ids.begin(),
                         admission.token_ids.end());
-  slot.num_prompt = slot.num_known() - admission.num_generated;
+  slot.num_admitted = slot.num_known();
+  slot.num_prompt = slot.num_admitted - admission.num_generated;
   slot.sampling = admission.sampling;
   slot.sampler.emplace(admission.sampling, eos_ids_, limits_.vocab_size);
   // What stands for a prefix is no token: penalties do not see it.

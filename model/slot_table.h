@@ -23,6 +23,7 @@ struct Slot {
   // By position: a pad token for each row of the prefix, prompt, generated.
   std::vector<int32_t> token_ids;
   int32_t num_prompt = 0;       // prefix included
+  int32_t num_admitted = 0;     // tokens known when it was admitted
   int32_t num_computed = 0;     // tokens whose KV is in the cache
   std::vector<int32_t> blocks;  // of the KV cache, in order of position
   SamplingParams sampling;

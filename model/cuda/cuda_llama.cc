@@ -90,6 +90,8 @@ class TypedLlama : public CudaLlama {
   void TakeBuffers(Arena& arena);
   absl::Status Tune();
   void Embed(int32_t num_rows, cudaStream_t stream);
+  // residual_ has the embeddings of all ids.
+  absl::Status PlaceGivenRows(const StepShape& shape, cudaStream_t stream);
   absl::Status Layer(size_t index, const StepShape& shape, cudaStream_t stream);
   absl::Status NormAndProject(const void* norm, const DeviceLinear& linear,
                               T* out, int32_t num_rows, cudaStream_t stream);
@@ -265,6 +267,7 @@ template <typename T>
 absl::Status TypedLlama<T>::Forward(const StepShape& shape,
                                     cudaStream_t stream) {
   Embed(shape.num_rows, stream);
+  DROVER_RETURN_IF_ERROR(PlaceGivenRows(shape, stream));
   for (size_t i = 0; i < weights_.layers.size(); ++i) {
     DROVER_RETURN_IF_ERROR(Layer(i, shape, stream));
   }
@@ -287,6 +290,18 @@ void TypedLlama<T>::Embed(int32_t num_rows, cudaStream_t stream) {
   if (collective_ == nullptr) return;
   open_sum_ = kEmbeddingSum;
   SumOverRanks(/*weight=*/nullptr, /*adds_residual=*/false, num_rows, stream);
+}
+
+template <typename T>
+absl::Status TypedLlama<T>::PlaceGivenRows(const StepShape& shape,
+                                           cudaStream_t stream) {
+  for (const GivenRows& given : shape.given_rows) {
+    DROVER_RETURN_IF_CUDA_ERROR(
+        cudaMemcpyAsync(residual_ + given.first_row * config_.hidden_size,
+                        given.rows, static_cast<size_t>(given.num_bytes),
+                        cudaMemcpyDeviceToDevice, stream));
+  }
+  return absl::OkStatus();
 }
 
 template <typename T>

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -15,12 +16,20 @@
 
 namespace drover::cuda {
 
+// Rows of a step that are a soft prompt's, in place of embeddings.
+struct GivenRows {
+  int32_t first_row = 0;
+  int64_t num_bytes = 0;
+  const void* rows = nullptr;  // on the device, one after another
+};
+
 // What the host knows of a step's shape. Sequences with one token come first.
 struct StepShape {
   int32_t num_rows = 0;
   int32_t num_sequences = 0;
   int32_t num_decodes = 0;  // of the sequences, with one token
   int32_t max_queries = 1;  // tokens of the longest chunk
+  std::vector<GivenRows> given_rows;
   // Whether inputs() are complete before the forward's first kernel begins, as
   // they are before a graph.
   bool inputs_are_settled = false;

@@ -237,7 +237,6 @@ absl::Status CudaStepRunner::AllocateState() {
   DROVER_RETURN_IF_CUDA_ERROR(cudaMemcpy(
       eos_ids_, config_.eos_ids.data(),
       config_.eos_ids.size() * sizeof(int32_t), cudaMemcpyHostToDevice));
-  num_host_ids_.resize(static_cast<size_t>(num_slots));
   num_blocks_.resize(static_cast<size_t>(num_slots));
   for (Flight& flight : flights_) {
     DROVER_RETURN_IF_ERROR(CreateFlight(flight));
@@ -258,7 +257,9 @@ absl::Status CudaStepRunner::CreateFlight(Flight& flight) {
                                          .max_rows = info_.max_step_tokens,
                                          .max_sequences = info_.num_slots,
                                          .max_appends = max_appends,
-                                         .seen_words = slots_.seen_words}));
+                                         .seen_words = slots_.seen_words,
+                                         .row_bytes = config_.hidden_size *
+                                                      DTypeBytes(dtype_)}));
   Arena counting;
   flight.answers.Take(counting, info_.num_slots, info_.max_step_tokens,
                       options_.max_top_n);
@@ -356,7 +357,8 @@ absl::Status CudaStepRunner::NoteFacts() {
                    .free_bytes_at_start = device_.free_bytes,
                    .free_bytes = free_bytes,
                    .kv_cache_bytes = local_config_.kv_bytes_per_token(dtype_) *
-                                     kBlockSize * info_.num_blocks};
+                                     kBlockSize * info_.num_blocks,
+                   .dtype = std::string(DTypeName(dtype_))};
   return absl::OkStatus();
 }
 

@@ -26,21 +26,11 @@ absl::Status CudaStepRunner::Launch(const BatchPlan& plan) {
           absl::StrCat("slot ", admission.slot.slot, " asks for ", top_n,
                        " entries, more than ", options_.max_top_n));
     }
-    num_host_ids_[static_cast<size_t>(admission.slot.slot)] =
-        static_cast<int32_t>(admission.token_ids.size());
     num_blocks_[static_cast<size_t>(admission.slot.slot)] = 0;
-  }
-  std::vector<PlanUpload::Item> items;
-  items.reserve(work.size());
-  for (const SlotWork& item : work) {
-    items.push_back(
-        {.work = &item,
-         .num_host_ids =
-             num_host_ids_[static_cast<size_t>(item.slot->ref.slot)]});
   }
   Flight& flight = NextFlight(num_launched_);
   flight.step = plan.step;
-  DROVER_RETURN_IF_ERROR(flight.upload.Pack(plan, items, TakeAppends(plan)));
+  DROVER_RETURN_IF_ERROR(flight.upload.Pack(plan, work, TakeAppends(plan)));
   MoveOn(work);
   return Enqueue(flight);
 }

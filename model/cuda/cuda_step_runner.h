@@ -139,8 +139,7 @@ class CudaStepRunner {
 
   // The launching thread's.
   std::unique_ptr<SlotTable> table_;
-  std::vector<int32_t> num_host_ids_;  // by slot: ids known when admitted
-  std::vector<int32_t> num_blocks_;    // by slot: in its block table
+  std::vector<int32_t> num_blocks_;  // by slot: in its block table
   DecodeGraphs graphs_;
   uint64_t num_launched_ = 0;
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <string_view>
 
 #include "absl/strings/str_cat.h"
 #include "model/cuda/cuda_status.h"
@@ -28,6 +29,12 @@ kernels::cuda::SlotSampling ToSlotSampling(const SamplingParams& params) {
   return sampling;
 }
 
+// Whether its tokens were known when it was admitted; else they are the
+// device's, and the host has not seen them.
+bool HasIds(const SlotWork& work) {
+  return work.slot->num_computed < work.slot->num_admitted;
+}
+
 }  // namespace
 
 absl::StatusOr<PlanUpload> PlanUpload::Create(const UploadLimits& limits) {
@@ -37,6 +44,7 @@ absl::StatusOr<PlanUpload> PlanUpload::Create(const UploadLimits& limits) {
   upload.TakeArrays(counting, limits.max_appends, limits.max_rows);
   // Each slot is admitted at most once in a plan.
   counting.Take<uint32_t>(int64_t{limits.num_slots} * limits.seen_words);
+  counting.TakeBytes(limits.max_rows * limits.row_bytes);
   DROVER_ASSIGN_OR_RETURN(upload.host_, AllocatePinned(counting.used_bytes(),
                                                        "plans on their way"));
   DROVER_ASSIGN_OR_RETURN(upload.device_,
@@ -58,7 +66,7 @@ void PlanUpload::TakeArrays(Arena& arena, int64_t num_appends,
 }
 
 absl::Status PlanUpload::Pack(const BatchPlan& plan,
-                              absl::Span<const Item> items,
+                              absl::Span<const SlotWork> work,
                               absl::Span<const BlockAppend> appends) {
   if (static_cast<int64_t>(appends.size()) > limits_.max_appends) {
     return absl::InternalError(absl::StrCat(
@@ -67,30 +75,32 @@ absl::Status PlanUpload::Pack(const BatchPlan& plan,
   }
   shape_ = {};
   num_ids_ = num_samples_ = num_scores_ = num_seen_ = 0;
+  num_prefix_bytes_ = 0;
   wants_top_ = false;
   num_admissions_ = static_cast<int32_t>(plan.admissions.size());
   num_appends_ = static_cast<int32_t>(appends.size());
-  records_.assign(items.size(), {});
+  records_.assign(work.size(), {});
 
   Arena arena(host_.get());
   int64_t max_ids = 0;
-  for (const Item& item : items) {
-    if (item.work->slot->num_computed < item.num_host_ids) {
-      max_ids += item.work->num_tokens;
-    }
+  int64_t num_prefix_bytes = 0;
+  for (const SlotWork& item : work) {
+    if (HasIds(item)) max_ids += item.num_tokens;
+    num_prefix_bytes += static_cast<int64_t>(item.prefix_rows().size());
   }
   TakeArrays(arena, num_appends_, max_ids);
   seen_ = arena.Take<uint32_t>(0);
   std::copy(appends.begin(), appends.end(), appends_);
   PackAdmissions(plan);
   arena.Take<uint32_t>(int64_t{num_seen_} * limits_.seen_words);
+  prefix_rows_ = static_cast<char*>(arena.TakeBytes(num_prefix_bytes));
   used_bytes_ = arena.used_bytes();
 
   // Decodes first, so that attention can take them apart.
   for (const bool decodes : {true, false}) {
-    for (size_t i = 0; i < items.size(); ++i) {
-      if ((items[i].work->num_tokens == 1) != decodes) continue;
-      PackItem(items[i], i, shape_.num_sequences++);
+    for (size_t i = 0; i < work.size(); ++i) {
+      if ((work[i].num_tokens == 1) != decodes) continue;
+      PackItem(work[i], i, shape_.num_sequences++);
     }
     if (decodes) shape_.num_decodes = shape_.num_sequences;
   }
@@ -114,8 +124,8 @@ void PlanUpload::PackAdmissions(const BatchPlan& plan) {
   }
 }
 
-void PlanUpload::PackItem(const Item& item, size_t index, int32_t sequence) {
-  const SlotWork& work = *item.work;
+void PlanUpload::PackItem(const SlotWork& work, size_t index,
+                          int32_t sequence) {
   const Slot& slot = *work.slot;
   const int32_t first_row = shape_.num_rows;
   SequenceInput& input = sequences_[sequence];
@@ -123,11 +133,12 @@ void PlanUpload::PackItem(const Item& item, size_t index, int32_t sequence) {
            .num_tokens = work.num_tokens,
            .first_row = first_row,
            .sample = work.sample};
-  if (slot.num_computed < item.num_host_ids) {
+  if (HasIds(work)) {
     input.first_id = num_ids_;
     std::memcpy(ids_ + num_ids_, slot.token_ids.data() + slot.num_computed,
                 static_cast<size_t>(work.num_tokens) * sizeof(int32_t));
     num_ids_ += work.num_tokens;
+    PackPrefix(work, first_row);
   }
   shape_.num_rows += work.num_tokens;
   shape_.max_queries = std::max(shape_.max_queries, work.num_tokens);
@@ -146,6 +157,17 @@ void PlanUpload::PackItem(const Item& item, size_t index, int32_t sequence) {
   if (slot.wants_prompt_scores()) {
     PackScores(slot, work.num_tokens, first_row, record);
   }
+}
+
+void PlanUpload::PackPrefix(const SlotWork& work, int32_t first_row) {
+  const std::string_view rows = work.prefix_rows();
+  if (rows.empty()) return;
+  char* const to = prefix_rows_ + num_prefix_bytes_;
+  std::memcpy(to, rows.data(), rows.size());
+  num_prefix_bytes_ += static_cast<int64_t>(rows.size());
+  shape_.given_rows.push_back({.first_row = first_row,
+                               .num_bytes = static_cast<int64_t>(rows.size()),
+                               .rows = OnDevice(to)});
 }
 
 void PlanUpload::PackScores(const Slot& slot, int32_t num_tokens,

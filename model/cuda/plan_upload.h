@@ -33,6 +33,7 @@ struct UploadLimits {
   int32_t max_sequences = 0;  // padding included
   int64_t max_appends = 0;
   int32_t seen_words = 0;
+  int64_t row_bytes = 0;  // of a soft prompt
 };
 
 // One plan as differences, packed into page-locked memory and sent in one copy.
@@ -43,17 +44,9 @@ class PlanUpload {
 
   static absl::StatusOr<PlanUpload> Create(const UploadLimits& limits);
 
-  // A sequence of the step, beside its slot.
-  struct Item {
-    const SlotWork* work = nullptr;
-    // The ids from here on are the device's: the host has not seen them.
-    int32_t num_host_ids = 0;
-  };
-
   // Packs the plan and its work, which is in ascending slot. `appends` are the
-  // plan's new blocks. RESOURCE_EXHAUSTED if there are more than a plan can
-  // have.
-  absl::Status Pack(const BatchPlan& plan, absl::Span<const Item> items,
+  // plan's new blocks. INTERNAL if there are more than a plan can have.
+  absl::Status Pack(const BatchPlan& plan, absl::Span<const SlotWork> work,
                     absl::Span<const BlockAppend> appends);
 
   // Pads a step of decodes to `num_sequences`. After Pack.
@@ -65,7 +58,10 @@ class PlanUpload {
   // ---- After Pack ----
 
   const StepShape& shape() const { return shape_; }
-  bool is_decode() const { return shape_.max_queries == 1 && num_scores_ == 0; }
+  bool is_decode() const {
+    return shape_.max_queries == 1 && num_scores_ == 0 &&
+           shape_.given_rows.empty();
+  }
   int32_t num_samples() const { return num_samples_; }
   int32_t num_scores() const { return num_scores_; }
   bool wants_top() const { return wants_top_; }
@@ -88,10 +84,11 @@ class PlanUpload {
  private:
   explicit PlanUpload(const UploadLimits& limits) : limits_(limits) {}
 
-  // Everything but the bitmaps, which come last.
+  // Everything but the bitmaps and the soft prompts' rows, which come last.
   void TakeArrays(Arena& arena, int64_t num_appends, int64_t num_ids);
   void PackAdmissions(const BatchPlan& plan);
-  void PackItem(const Item& item, size_t index, int32_t sequence);
+  void PackItem(const SlotWork& work, size_t index, int32_t sequence);
+  void PackPrefix(const SlotWork& work, int32_t first_row);
   void PackScores(const Slot& slot, int32_t num_tokens, int32_t first_row,
                   WorkRecord& record);
 
@@ -118,6 +115,7 @@ class PlanUpload {
   int32_t* score_top_n_ = nullptr;
   BlockAppend* appends_ = nullptr;
   uint32_t* seen_ = nullptr;
+  char* prefix_rows_ = nullptr;
   int64_t used_bytes_ = 0;
 
   StepShape shape_;
@@ -125,6 +123,7 @@ class PlanUpload {
   int32_t num_appends_ = 0;
   int32_t num_seen_ = 0;
   int32_t num_ids_ = 0;
+  int64_t num_prefix_bytes_ = 0;
   int32_t num_samples_ = 0;
   int32_t num_scores_ = 0;
   bool wants_top_ = false;
