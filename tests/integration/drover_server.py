@@ -5,6 +5,7 @@ import importlib
 import json
 import os
 import pathlib
+import select
 import shutil
 import signal
 import subprocess
@@ -14,9 +15,11 @@ import urllib.error
 import urllib.request
 
 import grpc
+from google.protobuf import json_format
 
-BIN = pathlib.Path(os.environ["DROVER_BIN"])
-SOURCE = pathlib.Path(os.environ["DROVER_SOURCE"])
+SOURCE = pathlib.Path(os.environ.get(
+    "DROVER_SOURCE", pathlib.Path(__file__).resolve().parents[2]))
+BIN = pathlib.Path(os.environ.get("DROVER_BIN", SOURCE / "build/dev/bin"))
 MODEL = SOURCE / "models" / "fables-7m"
 
 
@@ -37,7 +40,53 @@ def _generate_stubs():
 pb, pb_grpc = _generate_stubs()
 
 
-class Server:
+class Client:
+    """Of a server at a gRPC and, if known, an HTTP address (HOST:PORT)."""
+
+    def __init__(self, grpc_address, http_address=None, credentials=None):
+        self.grpc_address = grpc_address
+        self.http_address = http_address
+        self.channel = (grpc.secure_channel(grpc_address, credentials)
+                        if credentials else
+                        grpc.insecure_channel(grpc_address))
+        self.stub = pb_grpc.GenerationServiceStub(self.channel)
+
+    def close(self):
+        self.channel.close()
+
+    def http(self, path):
+        """(status, body) of a GET."""
+        url = f"http://{self.http_address}{path}"
+        try:
+            with urllib.request.urlopen(url, timeout=30) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    # prefix_id and adapter_id are fields of the request, the others of its
+    # parameters.
+
+    def generate(self, *texts, timeout=120, **fields):
+        return self.stub.Generate(batch(*texts, **fields),
+                                  timeout=timeout).responses
+
+    def stream(self, text, timeout=120, **fields):
+        return self.stub.GenerateStream(
+            pb.SingleGenerationRequest(
+                request=pb.GenerationRequest(text=text), **_split(fields)),
+            timeout=timeout)
+
+    def tokenize(self, *texts, **fields):
+        request = pb.BatchedTokenizeRequest(
+            requests=[pb.TokenizeRequest(text=text) for text in texts],
+            **fields)
+        return self.stub.Tokenize(request, timeout=120).responses
+
+    def model_info(self):
+        return self.stub.ModelInfo(pb.ModelInfoRequest(), timeout=120)
+
+
+class Server(Client):
     """Started and ready when constructed. Use as a context manager."""
 
     def __init__(self, *flags, model=MODEL, env=None, program="drover",
@@ -61,33 +110,24 @@ class Server:
                                             **(env or {})
                                         })
         self.ports = json.loads(self._read_ready(ready))
-        self.channel = grpc.insecure_channel(
-            f"127.0.0.1:{self.ports['grpc_port']}")
-        self.stub = pb_grpc.GenerationServiceStub(self.channel)
+        super().__init__(*(f"127.0.0.1:{self.ports[port]}"
+                           for port in ("grpc_port", "http_port")))
 
-    def _read_ready(self, ready):
-        """Blocks on the FIFO until the server writes it, or dies."""
-        reader = subprocess.Popen(["cat", str(ready)], stdout=subprocess.PIPE)
-        pids = {reader.pid, self.process.pid}
-        pid, _ = os.wait()
-        while pid not in pids:
-            pid, _ = os.wait()
-        if pid != reader.pid:
-            reader.kill()
-            raise RuntimeError("drover serve ended: " + self.log())
-        return reader.stdout.read()
+    def _read_ready(self, fifo):
+        """Waits until the server writes it, or dies."""
+        ready = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+        died = os.pidfd_open(self.process.pid)
+        try:
+            readable, _, _ = select.select([ready, died], [], [])
+            if ready not in readable:
+                raise RuntimeError("drover serve ended: " + self.log())
+            return os.read(ready, 4096)
+        finally:
+            os.close(ready)
+            os.close(died)
 
     def log(self):
         return self.log_path.read_text(errors="replace")
-
-    def http(self, path):
-        """(status, body) of a GET."""
-        url = f"http://127.0.0.1:{self.ports['http_port']}{path}"
-        try:
-            with urllib.request.urlopen(url, timeout=30) as response:
-                return response.status, response.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
 
     def stop(self, how=signal.SIGTERM):
         self.process.send_signal(how)
@@ -97,26 +137,12 @@ class Server:
         return self
 
     def __exit__(self, *unused):
-        self.channel.close()
+        self.close()
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
         self._log.close()
         self._folder.cleanup()
-
-    # ---- Calls ----
-
-    def generate(self, *texts, **params):
-        request = pb.BatchedGenerationRequest(
-            requests=[pb.GenerationRequest(text=text) for text in texts],
-            params=parameters(**params))
-        return self.stub.Generate(request, timeout=120).responses
-
-    def stream(self, text, timeout=120, **params):
-        request = pb.SingleGenerationRequest(
-            request=pb.GenerationRequest(text=text),
-            params=parameters(**params))
-        return self.stub.GenerateStream(request, timeout=timeout)
 
     def shard_pids(self):
         children = pathlib.Path(
@@ -129,5 +155,16 @@ class Server:
 
 def parameters(**groups):
     """parameters(stopping={...}, sampling={...}, method="SAMPLE", ...)"""
-    from google.protobuf import json_format
     return json_format.ParseDict(groups, pb.Parameters())
+
+
+def batch(*texts, **fields):
+    return pb.BatchedGenerationRequest(
+        requests=[pb.GenerationRequest(text=text) for text in texts],
+        **_split(fields))
+
+
+def _split(fields):
+    own = {name: fields.pop(name) for name in ("prefix_id", "adapter_id")
+           if name in fields}
+    return {**own, "params": parameters(**fields)}
