@@ -11,7 +11,7 @@ import unittest
 
 import grpc
 
-from drover_server import BIN, MODEL, Server, pb
+from drover_server import BIN, MODEL, Server
 
 
 def run(*args, **kwargs):
@@ -75,30 +75,6 @@ class LifecycleTest(unittest.TestCase):
             self.assertEqual(next(changes), b"\x08\x02")  # NOT_SERVING
             self.assertEqual(server.process.wait(timeout=60), 0)
 
-    def test_health_and_metrics_are_there(self):
-        with Server() as server:
-            for path in ("/health", "/health/live", "/health/ready"):
-                self.assertEqual(server.http(path)[0], 200, path)
-            server.generate("Once upon a time", "The king",
-                            stopping={"max_new_tokens": 5})
-            list(server.stream("Once", stopping={"max_new_tokens": 5}))
-            status, text = server.http("/metrics")
-            self.assertEqual(status, 200)
-
-            def value(name):
-                found = re.search(rf"^{re.escape(name)} (\S+)$", text,
-                                  re.MULTILINE)
-                self.assertIsNotNone(found, f"{name} is not in\n{text}")
-                return float(found.group(1))
-
-            self.assertEqual(value('tgi_request_count{kind="batch"}'), 1)
-            self.assertEqual(value('tgi_request_count{kind="stream"}'), 1)
-            self.assertEqual(value("tgi_request_input_count_total"), 3)
-            self.assertEqual(value("tgi_request_generated_tokens_sum"), 15)
-            self.assertEqual(value("tgi_time_to_first_token_duration_count"),
-                             3)
-            self.assertEqual(server.http("/nothing")[0], 404)
-
     def test_no_prompt_text_is_logged(self):
         with Server("--log-format", "json") as server:
             server.generate("A confidential dragon",
@@ -123,24 +99,6 @@ class LifecycleTest(unittest.TestCase):
             ]
             self.assertIn("ready", messages)
             self.assertIn("request finished", messages)
-
-    def test_overload_is_refused_while_the_rest_answers(self):
-        with Server("--max-concurrent-requests", "1") as server:
-            stream = server.stream("Once upon a time",
-                                   stopping={
-                                       "max_new_tokens": 1000,
-                                       "min_new_tokens": 1000
-                                   })
-            next(stream)
-            with self.assertRaises(grpc.RpcError) as raised:
-                server.generate("The king")
-            self.assertEqual(raised.exception.code(),
-                             grpc.StatusCode.RESOURCE_EXHAUSTED)
-            self.assertEqual(raised.exception.details(),
-                             "Model is overloaded")
-            server.stub.ModelInfo(pb.ModelInfoRequest())
-            self.assertEqual(server.http("/health/ready")[0], 200)
-            stream.cancel()
 
     def test_who_is_preempted_says_what_they_would_have_said(self):
         """In float32, where rows of another batch differ in the last bits."""
@@ -242,26 +200,6 @@ class LifecycleTest(unittest.TestCase):
                     client.communicate(timeout=60)
                     self.assertEqual(client.returncode, 130)
             self.assertEqual(server.stop(signal.SIGINT), 0)
-
-    def test_sigterm_when_idle_exits_zero_soon(self):
-        with Server() as server:
-            begin = time.monotonic()
-            self.assertEqual(server.stop(), 0)
-            self.assertLess(time.monotonic() - begin, 8)
-
-    def test_sigterm_when_busy_lets_the_stream_finish(self):
-        with Server() as server:
-            stream = server.stream("Once upon a time",
-                                   stopping={
-                                       "max_new_tokens": 300,
-                                       "min_new_tokens": 300
-                                   })
-            next(stream)
-            server.process.send_signal(signal.SIGTERM)
-            messages = list(stream)
-            self.assertEqual(messages[-1].generated_token_count, 300)
-            self.assertEqual(messages[-1].stop_reason, pb.MAX_TOKENS)
-            self.assertEqual(server.process.wait(timeout=60), 0)
 
     def test_start_up_faults_are_one_line_and_a_status(self):
         with Server() as server:
