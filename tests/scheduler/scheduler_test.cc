@@ -167,6 +167,27 @@ TEST(SchedulerTest, EosEndsASequenceAndItsSurplusTokenIsDropped) {
   EXPECT_EQ(harness.outcome(id).end->cause, EndCause::kEos);
 }
 
+TEST(SchedulerTest, EachEosIdEndsASequence) {
+  const auto model = [](absl::Span<const int32_t> ids) {
+    return ids.size() == 8 ? ids[0] : 50;  // says the prompt's first id
+  };
+  SchedulerHarness harness({.num_slots = 4,
+                            .num_blocks = 9,
+                            .max_step_tokens = 64,
+                            .max_sequence_length = 128},
+                           {.eos_ids = {2, 7}}, model);
+  for (const int32_t first : {2, 7, 9}) {
+    const RequestId id = harness.Add(
+        {.prompt_ids = {first, 1, 1, 1, 1, 1}, .max_new_tokens = 5});
+    harness.RunToEnd();
+    const bool is_eos = first != 9;
+    EXPECT_THAT(harness.outcome(id).tokens, SizeIs(is_eos ? 3 : 5)) << first;
+    EXPECT_EQ(harness.outcome(id).tokens[2], first);
+    EXPECT_EQ(harness.outcome(id).end->cause,
+              is_eos ? EndCause::kEos : EndCause::kMaxTokens);
+  }
+}
+
 TEST(SchedulerTest, AStoppedRequestIsOutOfTheNextPlan) {
   SchedulerHarness harness;
   const RequestId id = harness.Add(/*prompt_len=*/6, /*max_new_tokens=*/50);
@@ -405,6 +426,30 @@ TEST(SchedulerTest, ATimeLimitBetweenPrefillChunksEndsWithoutTokens) {
   harness.Plan();
   EXPECT_EQ(harness.outcome(id).end->cause, EndCause::kTimeLimit);
   EXPECT_THAT(harness.outcome(id).tokens, IsEmpty());
+}
+
+TEST(SchedulerTest, ATimeLimitInDecodeKeepsTheTokenItPassesWith) {
+  SchedulerHarness harness;
+  Request request = {.prompt_ids = {7, 8},
+                     .max_new_tokens = 50,
+                     .time_limit = harness.now + absl::Seconds(1)};
+  request.sampling.min_new_tokens = 50;
+  const RequestId id = harness.Add(std::move(request));
+  const RequestId other = harness.Add(/*prompt_len=*/6, /*max_new_tokens=*/9);
+  for (int step = 0; step < 3; ++step) {
+    harness.Plan();
+    harness.Plan();
+    harness.Commit();
+  }
+  EXPECT_THAT(harness.outcome(id).tokens, SizeIs(3));
+  EXPECT_FALSE(harness.outcome(id).end);
+  harness.now += absl::Seconds(1);
+  harness.Commit();
+  EXPECT_THAT(harness.outcome(id).tokens, SizeIs(4));
+  EXPECT_EQ(harness.outcome(id).end->cause, EndCause::kTimeLimit);
+  harness.RunToEnd();
+  EXPECT_THAT(harness.outcome(id).tokens, SizeIs(4)) << "no surplus token";
+  EXPECT_EQ(harness.outcome(other).tokens, Expected(harness, other, 9));
 }
 
 TEST(SchedulerTest, AQueuedRequestWhoseClientGaveUpIsDropped) {

@@ -401,6 +401,31 @@ TEST_F(GenerateStreamTest, SpecialTokensShowOnlyIfTheServerSaysSo) {
   }
 }
 
+TEST_F(GenerateStreamTest, StopSequencesMatchSpecialTokensOnlyIfTheyAreShown) {
+  for (const bool shown : {false, true}) {
+    ScriptedGenerator engine;
+    ServiceOptions options;
+    options.output_special_tokens = shown;
+    ServiceHarness service(engine, options);
+    engine.AnswerWith([this](const Request&, RequestSink& sink) {
+      sink.OnEvent(TokenOf('a'));
+      sink.OnEvent(RequestToken{.score = {.id = ScriptTokenizer::kControl}});
+      sink.OnEvent(LastToken('b'));
+    });
+    fmaas::SingleGenerationRequest request = Prompt("p");
+    auto& stopping = *request.mutable_params()->mutable_stopping();
+    stopping.add_stop_sequences("a<c");
+    stopping.set_include_stop_sequence(false);
+    const auto messages = ReadStream(service.stub(), request).messages;
+    std::string text;
+    for (const auto& message : messages) text += message.text();
+    EXPECT_EQ(text, shown ? "" : "ab");
+    EXPECT_EQ(messages.back().stop_reason(),
+              shown ? fmaas::STOP_SEQUENCE : fmaas::MAX_TOKENS);
+    EXPECT_EQ(messages.back().stop_sequence(), shown ? "a<c" : "");
+  }
+}
+
 TEST_F(GenerateStreamTest, TheClientsDeadlineTravelsWithTheRequest) {
   ServiceHarness service(engine_);
   const absl::Time before = Clock::Monotonic().Now();

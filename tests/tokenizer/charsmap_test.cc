@@ -113,5 +113,43 @@ TEST(CharsmapTest, CharactersThatGrowKeepTheirRange) {
                           ByteRange{2, 3}, ByteRange{2, 3}));
 }
 
+// As NFKC has it: the ligature "fi" (EF AC 81) becomes two letters, and "e"
+// with U+0301 (CC 81) one. Each byte leads to the state that the comment names.
+std::string LigatureAndAccent() {
+  return TrieBuilder()
+      .Set(0, 0, 1, false)
+      .Set(1 ^ 0xEF, 0xEF, 1 ^ 0xEF ^ 0x10, false)        // 0x10
+      .Set(0x10 ^ 0xAC, 0xAC, 0x10 ^ 0xAC ^ 0x20, false)  // 0x20
+      .Set(0x20 ^ 0x81, 0x81, 0x20 ^ 0x81 ^ 0x40, true)   // 0x40
+      .SetValue(0x40, 0)                                  // "fi"
+      .Set(1 ^ 'e', 'e', 1 ^ 'e' ^ 0x30, false)           // 0x30
+      .Set(0x30 ^ 0xCC, 0xCC, 0x30 ^ 0xCC ^ 0x50, false)  // 0x50
+      .Set(0x50 ^ 0x81, 0x81, 0x50 ^ 0x81 ^ 0x60, true)   // 0x60
+      .SetValue(0x60, 3)                                  // "é"
+      .Charsmap(std::string_view("fi\0\u00E9\0", 6));
+}
+
+TEST(CharsmapTest, OffsetsAreOfTheTextBeforeItWasNormalised) {
+  const auto tokenizer =
+      SentencepieceTokenizer::Create(ModelBytes({{"<unk>", kUnk},
+                                                 {"▁", kNormal},
+                                                 {"f", kNormal},
+                                                 {"i", kNormal},
+                                                 {"\u00E9", kNormal},
+                                                 {"▁\u00E9", kNormal}},
+                                                LigatureAndAccent()),
+                                     {.prepend_bos = false});
+  ASSERT_THAT(tokenizer, IsOk());
+  const auto ligature = (*tokenizer)->Encode("i\uFB01i", true);
+  EXPECT_THAT(ligature->ids, ElementsAre(1, 3, 2, 3, 3));
+  EXPECT_THAT(ligature->offsets,
+              ElementsAre(ByteRange{0, 1}, ByteRange{0, 1}, ByteRange{1, 4},
+                          ByteRange{1, 4}, ByteRange{4, 5}));
+  const auto accents = (*tokenizer)->Encode("e\u0301ie\u0301", true);
+  EXPECT_THAT(accents->ids, ElementsAre(5, 3, 4));
+  EXPECT_THAT(accents->offsets,
+              ElementsAre(ByteRange{0, 3}, ByteRange{3, 4}, ByteRange{4, 7}));
+}
+
 }  // namespace
 }  // namespace drover
