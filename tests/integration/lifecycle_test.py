@@ -125,6 +125,8 @@ class LifecycleTest(unittest.TestCase):
                 list(stream)
             self.assertEqual(raised.exception.code(),
                              grpc.StatusCode.UNAVAILABLE)
+            self.assertRegex(raised.exception.details(),
+                             "^Could not connect to Text Generation server: ")
             self.assertNotEqual(server.process.wait(timeout=60), 0)
             self.assertIn("killed by signal 9", server.log())
 

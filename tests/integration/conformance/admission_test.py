@@ -4,7 +4,8 @@ import unittest
 
 import grpc
 
-from target import STORY, ConformanceTest, await_that, exactly, reason
+from target import (LONG_ANSWERS, STORY, ConformanceTest, await_that, exactly,
+                    reason)
 
 OVERLOADED = "Model is overloaded"
 REFUSED = 'tgi_request_failure{err="conc_limit"}'
@@ -12,7 +13,7 @@ SERVING = b"\x08\x01"  # of grpc.health.v1, of which there are no stubs here
 
 
 class AdmissionTest(ConformanceTest):
-    flags = ("--max-concurrent-requests", "3")
+    flags = ("--max-concurrent-requests", "3", *LONG_ANSWERS)
 
     def setUp(self):
         await_that(lambda: self.is_admitted("a", "b", "c"),

@@ -5,7 +5,7 @@ import unittest
 
 import grpc
 
-from target import (STORY, ConformanceTest, batch, exactly,
+from target import (LONG_ANSWERS, STORY, ConformanceTest, batch, exactly,
                     needs_http, pb, reason)
 
 CANCELLED = 'tgi_request_failure{err="cancelled"}'
@@ -55,7 +55,7 @@ class TimeLimitTest(ConformanceTest):
 class QueueTest(ConformanceTest):
     """One runs; who comes then waits."""
 
-    flags = ("--max-batch-size", "1")
+    flags = ("--max-batch-size", "1", *LONG_ANSWERS)
 
     def setUp(self):
         self.await_metric(RUNNING, 0)

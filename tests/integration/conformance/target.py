@@ -34,6 +34,8 @@ NEEDS_OWN_SERVER = "needs a server that it starts itself"
 MARGIN = 0.25 if ADDRESS else 1e-3
 
 STORY = "Once upon a time"
+# For servers whose tests need a request that does not end while they look.
+LONG_ANSWERS = ("--max-new-tokens", "2000")
 # More tokens than the context of any model a test fills.
 LONG_STORY = "There was a small fox who met an old crow under a tree. " * 40
 
