@@ -1,6 +1,7 @@
 """/health, whatever the server does (point 24)."""
 
 import contextlib
+import json
 import os
 import pathlib
 import re
@@ -81,6 +82,8 @@ class LoadingTest(unittest.TestCase):
                 http = Client("127.0.0.1:1", f"127.0.0.1:{port}").http
                 for name in ("/health", "/health/ready"):
                     self.assertEqual(http(name)[0], 503, name)
+                self.assertEqual(json.loads(http("/health")[1]),
+                                 {"error": "unhealthy"})
                 self.assertEqual(http("/health/live")[0], 200)
                 (path / "may_load").write_text("\n")
                 process.await_line(r" ready .* grpc=(\S+)")

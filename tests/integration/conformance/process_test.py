@@ -14,8 +14,8 @@ import unittest
 import grpc
 
 # target makes the modules of the folder above known.
-from target import (BIN, MODEL, STORY, Client, Server, exactly,
-                    needs_own_server, pb)
+from target import (BIN, LONG_ANSWERS, MODEL, STORY, Client, Server,
+                    await_that, exactly, needs_own_server, pb)
 from hosts import make_certificates
 from logged_process import LoggedProcess
 
@@ -109,6 +109,30 @@ class DrainTest(unittest.TestCase):
                 self.assertEqual(last.stop_reason, pb.MAX_TOKENS)
             self.assertEqual(server.process.wait(timeout=60), 0)
 
+    def test_22_a_drain_refuses_new_calls_and_still_tells_of_the_server(self):
+        with Server(*LONG_ANSWERS, model=MODEL) as server:
+            length = server.model_info().max_new_tokens
+            running = server.stream(STORY, stopping=exactly(length))
+            next(running)
+            server.process.send_signal(signal.SIGTERM)
+            await_that(lambda: server.http("/health/ready")[0] == 503,
+                       "the drain has begun")
+            for call in (lambda: server.generate(STORY),
+                         lambda: next(server.stream(STORY)),
+                         lambda: server.generate(
+                             STORY, stopping={"max_new_tokens": 2**31})):
+                with self.assertRaises(grpc.RpcError) as raised:
+                    call()
+                self.assertEqual((raised.exception.code(),
+                                  raised.exception.details()),
+                                 (grpc.StatusCode.UNAVAILABLE,
+                                  "the server is shutting down"))
+            self.assertEqual(server.model_info().max_new_tokens, length)
+            self.assertEqual(server.http("/health")[0], 503)
+            self.assertEqual(server.http("/health/live")[0], 200)
+            running.cancel()
+            self.assertEqual(server.process.wait(timeout=60), 0)
+
 
 @needs_own_server
 class LauncherTest(unittest.TestCase):
@@ -143,7 +167,7 @@ class LauncherTest(unittest.TestCase):
                    "--max-waiting-tokens", "24", "--batch-safety-margin", "20",
                    "--max-prefill-padding", "0.2", "--master-port", "29500",
                    "--master-addr", "localhost", "--shard-uds-path", "/tmp/x",
-                   "--revision", "main", "--otlp-service-name", "x"]
+                   "--otlp-service-name", "x"]
         own = ["--dtype-str", "float32", "--max-sequence-length", "80",
                "--max-new-tokens", "9", "--max-batch-size", "12", "-p", "0",
                "-g", "0", "-c", "0.5", "--json-output",
@@ -172,13 +196,46 @@ class LauncherTest(unittest.TestCase):
             for flag in ignored[::2]:
                 self.assertIn(flag, log)
 
+    def test_it_takes_options_of_servers_of_other_names(self):
+        ignored = ["--max-input-length", "--max-batch-prefill-tokens",
+                   "--max-model-len", "--gpu-memory-utilization",
+                   "--speculator-top-k-tokens-per-head"]
+        flags = [word for flag in ignored for word in (flag, "1")]
+        with self.launched(
+            ["--model-id", str(MODEL), "-p", "0", "--grpc-port", "0",
+             "--json-output", "true", *flags],
+            {"KV_CACHE_BYTES": "64MiB", "FLASH_ATTENTION": "true",
+             "LOG_LEVEL": "INFO"}) as (client, process):
+            client.generate(STORY, stopping=exactly(1))
+            for name in (*ignored, "FLASH_ATTENTION"):
+                self.assertIn(name, process.log())
+
+    def test_a_model_of_the_local_hub_cache_goes_by_its_id(self):
+        with tempfile.TemporaryDirectory(prefix="drover_test_") as folder:
+            model = pathlib.Path(folder) / "models--org--fables"
+            (model / "refs").mkdir(parents=True)
+            (model / "refs" / "main").write_text("0123abcd")
+            (model / "snapshots").mkdir()
+            (model / "snapshots" / "0123abcd").symlink_to(
+                pathlib.Path(MODEL).resolve())
+            environment = {"HF_HUB_CACHE": folder, "KV_CACHE_BYTES": "64MiB"}
+            with self.launched(
+                ["--model-name", "org/fables", "-p", "0", "-g", "0"],
+                environment) as (client, _):
+                client.generate(STORY, stopping=exactly(1))
+            for name, status in (("org/fables", 0), ("org/other", 1)):
+                ended = subprocess.run(
+                    [str(BIN / "drover"), "download-weights", name],
+                    env={**os.environ, **environment}, timeout=60,
+                    capture_output=True)
+                self.assertEqual(ended.returncode, status, ended.stderr)
+
     def test_mistakes_end_the_start(self):
         for flags in (["--dtype", "float32", "--dtype-str", "bfloat16"],
                       ["--num-shard", "1", "--num-gpus", "2"],
                       ["-c", "1.5"], ["-c", "0"], ["--max-new-tokens", "0"],
                       ["--max-sequence-length", "1"],
-                      ["--max-concurrent-requests", "0"],
-                      ["--tokenization-workers", "0"]):
+                      ["--max-concurrent-requests", "0"]):
             with self.subTest(flags):
                 ended = subprocess.run(
                     [str(BIN / "drover"), "serve", "--model", str(MODEL),

@@ -109,6 +109,8 @@ class RequestTest(ConformanceTest):
         rows = [
             ({"prefix_id": "no-such"}, "can't retrieve prompt prefix with id "
              "'no-such': prefix id \"no-such\" not found"),
+            ({"prefix_id": "ü"}, "can't retrieve prompt prefix with id 'ü': "
+             "prefix id \"ü\" not found"),
             ({"prefix_id": "../x"}, "can't retrieve prompt prefix with id "
              "'../x': " + invalid.format("prefix id")),
             ({"adapter_id": "lora"},
@@ -255,6 +257,21 @@ class FurtherRequestTest(ConformanceTest):
             answer = self.server.stub.Generate(batch(STORY), compression=how)
             self.assertEqual(answer.responses[0], self.one())
 
+    def test_what_is_no_message_is_told_from_a_method_that_is_not_there(self):
+        not_utf8 = b"\x12\x01\xff"
+        for method, sent in (("Generate", b"\xff\xff"),
+                             ("Generate", b"\x1a\x03" + not_utf8),
+                             ("Tokenize", b"\x12\x03\x0a\x01\xff"),
+                             ("ModelInfo", b"\x0a\x01\xff")):
+            call = self.server.channel.unary_unary(
+                "/fmaas.GenerationService/" + method)
+            with self.assertRaises(grpc.RpcError) as raised:
+                call(sent)
+            self.assertIn(raised.exception.code(),
+                          (grpc.StatusCode.INVALID_ARGUMENT,
+                           grpc.StatusCode.INTERNAL))
+            self.assertNotEqual(raised.exception.details(), "")
+
     @needs_own_server
     def test_a_message_over_the_limit_is_refused(self):
         with self.assertRaises(grpc.RpcError) as raised:
@@ -264,7 +281,15 @@ class FurtherRequestTest(ConformanceTest):
 
 
 class SmallServerTest(ConformanceTest):
-    flags = ("--max-new-tokens", "7")
+    flags = ("--max-new-tokens", "7", "--max-top-n-tokens", "2")
+
+    def test_02_the_cap_of_top_n_tokens_is_the_servers(self):
+        asked = {"generated_tokens": True}
+        self.assert_both_refused("top_n_tokens (3) must be <= 2",
+                                 response={"top_n_tokens": 3, **asked})
+        (record,) = self.one(stopping=exactly(1), response={
+            "top_n_tokens": 2, **asked}).tokens
+        self.assertEqual(len(record.top_tokens), 2)
 
     def test_the_implicit_limit_yields_to_the_servers(self):
         self.assertEqual(self.one(stopping={"min_new_tokens": 7})

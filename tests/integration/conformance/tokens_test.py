@@ -88,6 +88,9 @@ class TokensTest(ConformanceTest):
                           response={"generated_tokens": True, **DETAILS})
         for record in answer.tokens:
             self.assertEqual((record.logprob, record.rank), (0, 1))
+            # Nor is it -0, which would be sent.
+            self.assertNotIn("logprob",
+                             {f.name for f, _ in record.ListFields()})
             self.assertEqual([(t.text, t.logprob) for t in record.top_tokens],
                              [(record.text, 0)])
 
@@ -101,7 +104,7 @@ class TokensTest(ConformanceTest):
             self.assertAlmostEqual(sum(map(math.exp, values)), 1, delta=1e-4)
 
 
-class KnownScoresTest(ConformanceTest):
+class KnownScoresCase(ConformanceTest):
     """A model whose scores the test has chosen: after each piece those below,
     and 0 for the rest of the vocabulary."""
 
@@ -148,6 +151,9 @@ class KnownScoresTest(ConformanceTest):
                                    delta=RELATIVE * abs(expected) + 1e-6)
         self.assertIn(record.logprob, [value for piece, value in got
                                        if piece == record.text])
+
+
+class KnownScoresTest(KnownScoresCase):
 
     def test_12_ties_at_the_boundary_are_all_there(self):
         """Equal ones by id, which is the order of the vocabulary here."""
@@ -229,6 +235,21 @@ class KnownScoresTest(ConformanceTest):
             self.assertAlmostEqual(
                 record.logprob,
                 self.expected(scores, [record.text])[0][1], delta=1e-3)
+
+
+class RawScoresTest(KnownScoresCase):
+    flags = ("--raw-logprobs",)
+
+    def test_11_scores_are_the_models_own_if_the_server_is_told_so(self):
+        raw = self.expected(self.all_scores("▁2"), ["▁a", "▁b", "▁c", "▁d"])
+        for sampling in ({"temperature": 0.5}, {"top_k": 2}, {"top_p": 0.7}):
+            record = self.record("2", 4, method="SAMPLE",
+                                 sampling={"seed": 8, **sampling})
+            self.check(record, raw)
+        raw = self.expected(self.all_scores("▁3"), ["▁3", "▁a", "</s>"])
+        record = self.record("3", decoding={"repetition_penalty": 2})
+        self.check(record, raw)
+        self.assertEqual((record.text, record.rank), ("▁a", 2))
 
 
 if __name__ == "__main__":
