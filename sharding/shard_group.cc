@@ -116,14 +116,19 @@ void ShardGroup::Start(ResultCallback on_result) {
     absl::MutexLock lock(&mutex_);
     on_result_ = std::move(on_result);
   }
-  for (const std::shared_ptr<ShardLink>& shard : shards_) {
-    const bool is_first = shard == shards_.front();
-    shard->Start(
-        [this, is_first](StepResult result) {
-          if (is_first) Deliver(std::move(result));
-        },
+  for (size_t rank = 0; rank < shards_.size(); ++rank) {
+    shards_[rank]->Start(
+        [this, rank](StepResult result) { OnResult(rank, std::move(result)); },
         [this](const absl::Status& cause) { OnEnd(cause); });
   }
+}
+
+void ShardGroup::OnResult(size_t rank, StepResult result) {
+  if (compares_ranks_) {
+    const absl::Status status = agreement_.Add(rank, result);
+    if (!status.ok()) return OnEnd(status);
+  }
+  if (rank == 0) Deliver(std::move(result));
 }
 
 void ShardGroup::Submit(BatchPlan plan) {

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -17,6 +18,7 @@
 #include "model/device_facts.h"
 #include "scheduler/executor.h"
 #include "sharding/hosts/rendezvous.h"
+#include "sharding/rank_agreement.h"
 #include "sharding/ranks/shared_memory.h"
 #include "sharding/shard_link.h"
 
@@ -68,19 +70,25 @@ class ShardGroup final : public Executor {
   pid_t shard_pid(size_t rank = 0) const { return shards_[rank]->pid(); }
 
  private:
-  explicit ShardGroup(Options options) : options_(std::move(options)) {}
+  explicit ShardGroup(Options options)
+      : options_(std::move(options)),
+        agreement_(static_cast<size_t>(options_.num_shards)) {}
 
   absl::Status StartShards();
   absl::StatusOr<std::shared_ptr<ShardLink>> StartShard(int32_t rank);
   absl::Status GatherShards();
   absl::Status AwaitReady(absl::Duration timeout);
   void AwaitShard(size_t rank, absl::Duration timeout);
+  void OnResult(size_t rank, StepResult result);
   void Deliver(absl::StatusOr<StepResult> result);
   void OnEnd(const absl::Status& cause);
   // Ranks stop waiting for each other.
   void EndTheirWait();
 
   const Options options_;
+  // For tests, and whoever doubts a kernel: see docs/testing.md.
+  const bool compares_ranks_ = std::getenv("DROVER_VALIDATE_RANKS") != nullptr;
+  RankAgreement agreement_;
   ExecutorInfo info_;
   DeviceFacts device_;
   absl::Mutex mutex_;

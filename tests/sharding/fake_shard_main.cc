@@ -19,6 +19,7 @@ int main(int argc, char** argv) {
   int refuse_status = 1;
   int failure_code = static_cast<int>(absl::StatusCode::kInternal);
   bool hang = false;
+  int rank = 0, deviating_rank = -1;
   app.add_option("--router-fd", router_fd);
   app.add_option("--fingerprint", fingerprint);
   app.add_option("--refuse", refuse, "Say this and exit");
@@ -28,6 +29,8 @@ int main(int argc, char** argv) {
   app.add_option("--crashing-step", crashing_step);
   app.add_option("--holding-step", holding_step, "Never end this one");
   app.add_flag("--hang", hang, "Never serve");
+  app.add_option("--rank", rank);
+  app.add_option("--deviating-rank", deviating_rank, "Answers otherwise");
   CLI11_PARSE(app, argc, argv);
   if (!refuse.empty()) {
     std::fprintf(stderr, "E %s\n", refuse.c_str());
@@ -43,7 +46,8 @@ int main(int argc, char** argv) {
                raise(SIGKILL);
              }
              if (holding_step > 0 && ids.size() > holding_step) pause();
-             return drover::testing::HashedToken(ids);
+             const int32_t token = drover::testing::HashedToken(ids);
+             return rank == deviating_rank ? token + 1 : token;
            },
        .failing_step = failing_step,
        .failure = absl::Status(static_cast<absl::StatusCode>(failure_code),

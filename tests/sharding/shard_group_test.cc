@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "scheduler/engine.h"
 #include "sharding/exit_status.h"
 #include "tests/testing/fake_shard.h"
+#include "tests/testing/scoped_environment.h"
 #include "tests/testing/temp_dir.h"
 
 namespace drover {
@@ -109,6 +111,27 @@ TEST(ShardGroupTest, AnyRankThatDiesEndsRequestsAndIsNamed) {
     EXPECT_THAT(std::string(status.message()),
                 HasSubstr(StrCat("the shard of rank ", rank,
                                  " was killed by signal 9")));
+  }
+}
+
+TEST(ShardGroupTest, RanksThatDisagreeAreNoticedWhereThatIsAskedFor) {
+  for (const bool compares : {false, true}) {
+    std::optional<testing::ScopedEnvironment> environment;
+    if (compares) environment.emplace("DROVER_VALIDATE_RANKS", "1");
+    auto group = Launch({"--deviating-rank=1"}, absl::Seconds(60),
+                        /*num_shards=*/2);
+    ASSERT_TRUE(group.ok()) << group.status();
+    Engine engine({}, **group);
+    engine.Start();
+    auto sink = std::make_shared<EndSink>();
+    ASSERT_TRUE(
+        engine.Submit({.prompt_ids = {4, 5}, .max_new_tokens = 9}, sink).ok());
+    sink->ended.WaitForNotification();
+    EXPECT_EQ(sink->status.ok(), !compares) << sink->status;
+    if (compares) {
+      EXPECT_THAT(std::string(sink->status.message()),
+                  HasSubstr("answer differently: slot 0: token "));
+    }
   }
 }
 
