@@ -2,6 +2,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include "base/cpu_affinity.h"
 #include "model/cuda/cuda_status.h"
 #include "model/cuda/driver_query.h"
 
@@ -25,6 +26,16 @@ absl::StatusOr<DeviceInfo> OpenDevice(int32_t index) {
   info.free_bytes = static_cast<int64_t>(free_bytes);
   info.total_bytes = static_cast<int64_t>(total_bytes);
   return info;
+}
+
+void StayNearDevice(int32_t index) {
+  char address[32] = {};
+  if (cudaDeviceGetPCIBusId(address, sizeof(address), index) != cudaSuccess) {
+    cudaGetLastError();  // not a later call's
+    return;
+  }
+  const auto cpus = CpusOfPciDevice(address);
+  if (cpus.ok()) KeepToCpus(*cpus);
 }
 
 absl::StatusOr<int64_t> FreeDeviceBytes() {

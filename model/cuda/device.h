@@ -22,6 +22,11 @@ absl::StatusOr<GpuIdentity> CheckDevice(int32_t index);
 // Makes the device the calling thread's, if CheckDevice finds it good.
 absl::StatusOr<DeviceInfo> OpenDevice(int32_t index);
 
+// Keeps the calling thread and those that it starts on the CPUs near the
+// device, so that what they pin and poll lies on its side of the machine. Does
+// nothing where the kernel does not tell, or none of them may be used.
+void StayNearDevice(int32_t index);
+
 // Of the calling thread's device.
 absl::StatusOr<int64_t> FreeDeviceBytes();
 

@@ -1,0 +1,61 @@
+#include "base/cpu_affinity.h"
+
+#include <sched.h>
+
+#include <fstream>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+
+namespace drover {
+namespace {
+
+// "0-3,8": the kernel's way to write a set of CPUs.
+absl::StatusOr<std::vector<int>> ParseCpuList(const std::string& text) {
+  std::vector<int> cpus;
+  const std::vector<std::string> ranges = absl::StrSplit(text, ',');
+  for (const std::string& range : ranges) {
+    const std::vector<std::string> ends = absl::StrSplit(range, '-');
+    int first = 0;
+    int last = 0;
+    if (ends.size() > 2 || !absl::SimpleAtoi(ends.front(), &first) ||
+        !absl::SimpleAtoi(ends.back(), &last) || first < 0 ||
+        last >= CPU_SETSIZE) {
+      return absl::NotFoundError(absl::StrCat("no list of CPUs: ", text));
+    }
+    for (int cpu = first; cpu <= last; ++cpu) cpus.push_back(cpu);
+  }
+  return cpus;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<int>> CpusOfPciDevice(const std::string& address,
+                                                 const std::string& root) {
+  const std::string path =
+      absl::StrCat(root, "sys/bus/pci/devices/", absl::AsciiStrToLower(address),
+                   "/local_cpulist");
+  std::ifstream file(path);
+  std::string list;
+  if (!(file >> list)) {
+    return absl::NotFoundError(absl::StrCat(path, ": no list of CPUs"));
+  }
+  return ParseCpuList(list);
+}
+
+int KeepToCpus(const std::vector<int>& cpus) {
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return 0;
+  cpu_set_t kept;
+  CPU_ZERO(&kept);
+  for (const int cpu : cpus) {
+    if (CPU_ISSET(cpu, &allowed)) CPU_SET(cpu, &kept);
+  }
+  const int count = CPU_COUNT(&kept);
+  if (count == 0 || sched_setaffinity(0, sizeof(kept), &kept) != 0) return 0;
+  return count;
+}
+
+}  // namespace drover

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace drover {
+
+// The CPUs near a PCI device ("0000:3b:00.0", either case), as the kernel lists
+// them below `root` ("/" outside tests). NOT_FOUND: it lists none.
+absl::StatusOr<std::vector<int>> CpusOfPciDevice(const std::string& address,
+                                                 const std::string& root = "/");
+
+// Keeps the calling thread, and threads that it starts from now on, on those of
+// `cpus` that it may use; memory that they touch first is near these then.
+// Returns how many that are; with 0 nothing has changed.
+int KeepToCpus(const std::vector<int>& cpus);
+
+}  // namespace drover
