@@ -2,7 +2,11 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cstdlib>
+#include <string>
+#include <vector>
 
+#include "absl/strings/str_split.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
 #include "server/environment_name.h"
@@ -42,6 +46,31 @@ absl::Status Apply(const CLI::App& app, const char* name,
   return absl::OkStatus();
 }
 
+// How many GPUs a variable such as CUDA_VISIBLE_DEVICES names; 0: it is not
+// set, or says "all" or "none".
+int32_t CountDevices(const char* variable) {
+  const char* const value = std::getenv(variable);
+  if (value == nullptr) return 0;
+  int32_t count = 0;
+  for (const std::string& device : std::vector<std::string>(
+           absl::StrSplit(value, ',', absl::SkipEmpty()))) {
+    if (device == "all" || device == "none" || device == "void") return 0;
+    ++count;
+  }
+  return count;
+}
+
+// One for each GPU that this host's programs are shown, as TGIS has it.
+int32_t DefaultNumShard(const ServeOptions& options) {
+  if (options.device == "cpu" || !options.rendezvous.empty()) return 1;
+  for (const char* variable :
+       {"CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"}) {
+    const int32_t count = CountDevices(variable);
+    if (count > 0) return count;
+  }
+  return 1;
+}
+
 }  // namespace
 
 void AddLauncherFlags(CLI::App& app, LauncherOptions& launcher,
@@ -72,6 +101,9 @@ absl::Status ApplyLauncherOptions(const CLI::App& app,
   DROVER_RETURN_IF_ERROR(Apply(app, "--num-gpus", launcher.num_gpus,
                                "--num-shard", Conflict::kRefused,
                                options.num_shard));
+  if (!launcher.num_gpus && app.count("--num-shard") == 0) {
+    options.num_shard = DefaultNumShard(options);
+  }
   return Apply(app, "--cuda-process-memory-fraction",
                launcher.cuda_process_memory_fraction, "--gpu-memory-fraction",
                Conflict::kFlagWins, options.gpu_memory_fraction);

@@ -32,7 +32,9 @@ void AddLauncherFlags(CLI::App& app, LauncherOptions& launcher,
 
 // Into `options`, after parsing. If both names of an option were given and
 // differ, the one that is a flag wins over the environment, but for --dtype and
-// --num-shard, which have to agree; otherwise INVALID_ARGUMENT.
+// --num-shard, which have to agree; otherwise INVALID_ARGUMENT. If neither name
+// of --num-shard was given, the GPUs that CUDA_VISIBLE_DEVICES names, or else
+// NVIDIA_VISIBLE_DEVICES, are counted.
 absl::Status ApplyLauncherOptions(const CLI::App& app,
                                   const LauncherOptions& launcher,
                                   ServeOptions& options);

@@ -86,8 +86,9 @@ void AddModelFlags(CLI::App& app, ServeOptions& options) {
   group.Add("--device", options.device,
             "cpu, cuda, or auto: a GPU where there is one");
   group.Add("--num-shard", options.num_shard,
-            "Processes that run the model together, each with its part; more "
-            "than one: on the CPU only");
+            "Processes that run the model together, each with its part, on a "
+            "GPU of its own or on the CPU. Default: one for each GPU that "
+            "CUDA_VISIBLE_DEVICES names, else NVIDIA_VISIBLE_DEVICES, else 1");
   group.Add("--shard-patience-seconds", options.shard_patience_seconds,
             "How long one shard waits for another in a step, before the model "
             "counts as lost");

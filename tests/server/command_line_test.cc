@@ -206,6 +206,24 @@ TEST(CommandLineTest, TgisNamesMayComeFromTheEnvironment) {
             "flag");
 }
 
+TEST(CommandLineTest, ThereIsAShardForEveryVisibleGpu) {
+  const auto num_shard = [](const char* more = "--device=auto") {
+    return ParseAs<ServeOptions>({"serve", "--model=m", more}).num_shard;
+  };
+  {
+    const ScopedEnvironment devices("NVIDIA_VISIBLE_DEVICES", "all");
+    EXPECT_EQ(num_shard(), 1);
+  }
+  const ScopedEnvironment devices("NVIDIA_VISIBLE_DEVICES", "0,1,2");
+  EXPECT_EQ(num_shard(), 3);
+  const ScopedEnvironment visible("CUDA_VISIBLE_DEVICES", "GPU-8932f937,GPU-1");
+  EXPECT_EQ(num_shard(), 2);
+  EXPECT_EQ(num_shard("--device=cpu"), 1);
+  EXPECT_EQ(num_shard("--num-shard=1"), 1);
+  const ScopedEnvironment gpus("NUM_GPUS", "4");
+  EXPECT_EQ(num_shard(), 4);
+}
+
 TEST(CommandLineTest, AFlagWinsOverTheEnvironmentUnderAnyName) {
   {
     const ScopedEnvironment model("MODEL", "environment");
