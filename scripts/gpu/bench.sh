@@ -2,7 +2,8 @@
 # Measures the whole path through gRPC on this machine's GPU: random weights of
 # the published shapes, a client on the same machine, one token per message.
 #
-#   scripts/gpu/bench.sh [CASE ...]     without cases: all of them
+#   scripts/gpu/bench.sh [CASE ...]     without cases: all for one GPU
+#   scripts/gpu/bench.sh two-gpus       all for two
 #
 # Prints the client's report of each case; its JSON and the server's metrics go
 # to $DROVER_BENCH_DIR (default build/gpu/bench). Words of $DROVER_SERVE_OPTIONS,
@@ -16,6 +17,8 @@ readonly ALL_CASES=(
   8b-64x128 8b-3000x128 8b-1000x1000 8b-400x2048
   8b-mixed 7b-start 7b-transformers
 )
+# On two GPUs. The last two: 512 tokens in, 128 out.
+readonly TWO_GPU_CASES=(2x7b-latency 2x70b-latency 2x70b-64 2x70b-256)
 readonly BENCH_DIR="${DROVER_BENCH_DIR:-$GPU_DIR/bench}"
 read -ra EXTRA_SERVE_OPTIONS <<<"${DROVER_SERVE_OPTIONS:-}"
 readonly EXTRA_SERVE_OPTIONS
@@ -36,6 +39,9 @@ start_case() {
     done
     options+=("$option")
   done
+  # However many GPUs the environment shows.
+  [[ " ${options[*]} ${EXTRA_SERVE_OPTIONS[*]}" == *" --num-shard="* ]] ||
+    options+=(--num-shard=1)
   start_server "$GPU_DIR/bin" "${options[@]}" "${EXTRA_SERVE_OPTIONS[@]}"
   grep -Ei 'gpu|ready|kv' "$server_log" | tail -n 8
 }
@@ -46,14 +52,17 @@ serve_options() {
     7b-*) echo --model-config=llama-2-7b ;;
     13b-*) echo --model-config=llama-2-13b ;;
     8b-*) echo --model-config=llama-3.1-8b ;;
+    2x7b-*) printf '%s\n' --model-config=llama-2-7b --num-shard=2 ;;
+    2x70b-*) printf '%s\n' --model-config=llama-2-70b --num-shard=2 ;;
   esac
   case "$1" in
     *-latency) echo --max-batch-size=8 ;;
     *-3000x128) echo --max-batch-size=1536 ;;
+    2x70b-64 | 2x70b-256) echo --max-batch-size="${1#*-}" ;;
     *) echo --max-batch-size=512 ;;
   esac
   case "$1" in
-    *x128) echo --max-step-tokens=4096 ;;
+    *x128 | 2x70b-64 | 2x70b-256) echo --max-step-tokens=4096 ;;
     *) echo --max-step-tokens=2048 ;;
   esac
 }
@@ -63,6 +72,12 @@ bench_options() {
   requests="${requests%x*}"
   case "$1" in
     *-latency) echo latency ;;
+    2x70b-64 | 2x70b-256)
+      printf '%s\n' throughput --streams="$requests" \
+        --num-requests="$((requests == 64 ? 192 : 512))" --warmup=8 \
+        --input-len=512 --output-len=128
+      return
+      ;;
     8b-64x128)
       printf '%s\n' throughput --streams=64 --num-requests=512 --warmup=64
       ;;
@@ -115,9 +130,11 @@ run_case() {
 
 cases=("$@")
 ((${#cases[@]})) || cases=("${ALL_CASES[@]}")
+[[ ${cases[*]} != two-gpus ]] || cases=("${TWO_GPU_CASES[@]}")
 for case in "${cases[@]}"; do
-  [[ " ${ALL_CASES[*]} " == *" $case "* ]] ||
-    die "there is no case $case" "expected one of: ${ALL_CASES[*]}"
+  [[ " ${ALL_CASES[*]} ${TWO_GPU_CASES[*]} " == *" $case "* ]] ||
+    die "there is no case $case" \
+      "expected two-gpus or some of: ${ALL_CASES[*]} ${TWO_GPU_CASES[*]}"
 done
 trap stop_server EXIT
 mkdir -p "$BENCH_DIR"
