@@ -60,8 +60,32 @@ bool SentencepieceModel::Encode(std::string_view text,
   pieces.reserve(size);
   for (size_t i = 0; i < size; ++i) {
     const auto piece = encoded.pieces(static_cast<int>(i));
+    const auto id = static_cast<int32_t>(piece.id());
+    const size_t num_bytes = processor_->IsByte(id) ? 1 : piece.piece().size();
     pieces.push_back(
-        {static_cast<int32_t>(piece.id()), piece.begin(), piece.end()});
+        {id, piece.begin(), piece.end(), static_cast<uint32_t>(num_bytes)});
+  }
+  return true;
+}
+
+bool SentencepieceModel::CompleteCharacters(std::string_view text,
+                                            std::vector<Piece>& pieces,
+                                            std::string& error) const {
+  std::string normalized;
+  std::vector<size_t> origins;  // of each byte of it, and of its end
+  const auto status = processor_->Normalize(text, &normalized, &origins);
+  if (!status.ok()) {
+    error = MessageOf(status);
+    return false;
+  }
+  size_t end = 0;
+  for (Piece& piece : pieces) {
+    end += piece.num_bytes;
+    size_t next = end;
+    while (next + 1 < origins.size() && origins[next] == origins[end - 1]) {
+      ++next;
+    }
+    piece.end = static_cast<uint32_t>(origins[next]);
   }
   return true;
 }

@@ -21,6 +21,7 @@ class SentencepieceModel {
     int32_t id;
     uint32_t begin;
     uint32_t end;
+    uint32_t num_bytes;  // of the normalised text
   };
 
   // From the content of a tokenizer.model. Nullptr if it cannot be used, and
@@ -32,6 +33,11 @@ class SentencepieceModel {
   // False if the library fails, and `error` says why. `text` is UTF-8.
   bool Encode(std::string_view text, std::vector<Piece>& pieces,
               std::string& error) const;
+  // Has each of Encode's pieces end with the last character of `text` of which
+  // it has any part. Encode's end before it: of a character that several pieces
+  // share, or that normalising makes longer.
+  bool CompleteCharacters(std::string_view text, std::vector<Piece>& pieces,
+                          std::string& error) const;
 
   int32_t size() const;
   std::string_view Text(int32_t id) const;

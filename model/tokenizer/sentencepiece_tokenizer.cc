@@ -174,35 +174,16 @@ absl::Status SentencepieceTokenizer::EncodePart(std::string_view text,
   }
   for (const ModelPiece& piece : pieces) encoding.ids.push_back(piece.id);
   if (!with_offsets) return absl::OkStatus();
-  for (const ByteRange& offset : RemapOffsets(part, pieces)) {
+  if (!model.CompleteCharacters(part, pieces, error)) {
+    return absl::InternalError(StrCat("sentencepiece: ", error));
+  }
+  for (const ModelPiece& piece : pieces) {
+    ByteRange offset = {piece.begin, piece.end};
+    if (offset.begin == offset.end) offset = CharacterAt(part, offset.begin);
     encoding.offsets.push_back(
         {range.begin + offset.begin, range.begin + offset.end});
   }
   return absl::OkStatus();
-}
-
-std::vector<ByteRange> SentencepieceTokenizer::RemapOffsets(
-    std::string_view text, const std::vector<ModelPiece>& pieces) const {
-  std::vector<ByteRange> offsets;
-  offsets.reserve(pieces.size());
-  const auto is_byte = [&](size_t i) {
-    return model_->KindOf(pieces[i].id) == Kind::kByte;
-  };
-  for (size_t first = 0; first < pieces.size();) {
-    size_t last = first;
-    if (is_byte(first)) {
-      // The bytes of one character: its lead byte and what continues it.
-      while (last + 1 < pieces.size() && is_byte(last + 1) &&
-             IsContinuationByte(bytes_[pieces[last + 1].id][0])) {
-        ++last;
-      }
-    }
-    ByteRange range = {pieces[first].begin, pieces[last].end};
-    if (range.begin == range.end) range = CharacterAt(text, range.begin);
-    offsets.insert(offsets.end(), last - first + 1, range);
-    first = last + 1;
-  }
-  return offsets;
 }
 
 std::string SentencepieceTokenizer::Piece(int32_t id) const {

@@ -15,8 +15,11 @@
 namespace drover {
 
 // Llama's first tokenizer: a sentencepiece model with byte fallback. Offsets
-// are those of Hugging Face's tokenizers rather than sentencepiece's own: see
-// RemapOffsets.
+// are those of Hugging Face's tokenizers rather than sentencepiece's own: all
+// of a character belongs to each piece that has a part of it, and a piece
+// without width, such as an artificial leading "▁" that merged with nothing,
+// has the character where it stands.
+//   "é a" -> ▁ (0,2)  <0xC3> (0,2)  <0xA9> (0,2)  ▁a (2,4)
 class SentencepieceTokenizer : public Tokenizer {
  public:
   struct Options {
@@ -58,16 +61,6 @@ class SentencepieceTokenizer : public Tokenizer {
                           bool with_offsets, Encoding& encoding) const;
 
   bool Contains(int32_t id) const { return id >= 0 && id < vocab_size(); }
-
-  // The pieces' ranges as clients know them:
-  //   - all byte pieces of one character carry the character's whole range
-  //     (sentencepiece gives it to the last one and nothing to the others);
-  //   - a piece without width of its own, such as an artificial leading "▁"
-  //     that merged with nothing, carries the character where it stands.
-  // "é a" -> ▁ (0,2)  <0xC3> (0,2)  <0xA9> (0,2)  ▁a (2,4)
-  std::vector<ByteRange> RemapOffsets(
-      std::string_view text,
-      const std::vector<SentencepieceModel::Piece>& pieces) const;
 
   const std::unique_ptr<SentencepieceModel> model_;
   const std::unique_ptr<SentencepieceModel> continuing_;

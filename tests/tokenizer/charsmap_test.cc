@@ -151,5 +151,21 @@ TEST(CharsmapTest, OffsetsAreOfTheTextBeforeItWasNormalised) {
               ElementsAre(ByteRange{0, 3}, ByteRange{3, 4}, ByteRange{4, 7}));
 }
 
+TEST(CharsmapTest, APieceThatEndsInsideACharacterHasAllOfIt) {
+  const auto tokenizer =
+      SentencepieceTokenizer::Create(ModelBytes({{"<unk>", kUnk},
+                                                 {"▁", kNormal},
+                                                 {"f", kNormal},
+                                                 {"i", kNormal},
+                                                 {"if", kNormal}},
+                                                LigatureAndAccent()),
+                                     {.prepend_bos = false});
+  ASSERT_THAT(tokenizer, IsOk());
+  const auto encoding = (*tokenizer)->Encode("i\uFB01i", true);
+  EXPECT_THAT(encoding->ids, ElementsAre(1, 4, 3, 3));
+  EXPECT_THAT(encoding->offsets, ElementsAre(ByteRange{0, 1}, ByteRange{0, 4},
+                                             ByteRange{1, 4}, ByteRange{4, 5}));
+}
+
 }  // namespace
 }  // namespace drover
