@@ -22,6 +22,10 @@ constexpr const char* kFiles[] = {"/adapter_model.safetensors",
 constexpr const char* kPickles[] = {"/adapter_model.bin", "/decoder.pt", ".bin",
                                     ".pt"};
 
+// Longer ones name no file, and an error that repeats one must fit the metadata
+// that clients take.
+constexpr size_t kMaxIdBytes = 1024;
+
 // Letters and digits of any script, '_', '-' and '/'; no dot, so that no id
 // leads out of the store. protobuf has checked that it is UTF-8.
 bool IsPrefixId(const std::string& text) {
@@ -55,6 +59,11 @@ PrefixStore::PrefixStore(Options options, const Clock& clock)
 
 absl::StatusOr<SharedPrefix> PrefixStore::Find(const std::string& id) {
   if (id.empty()) return SharedPrefix();
+  if (id.size() > kMaxIdBytes) {
+    return absl::InvalidArgumentError(
+        StrCat("can't retrieve prompt prefix with an id of ", id.size(),
+               " bytes: at most ", kMaxIdBytes));
+  }
   absl::StatusOr<SharedPrefix> prefix = Get(id);
   if (prefix.ok()) return prefix;
   return absl::InvalidArgumentError(
