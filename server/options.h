@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -49,7 +50,8 @@ struct ServeOptions {
   int64_t kv_cache_bytes = 0;
   int32_t threads = 0;  // of the shard
   int32_t emitter_threads = 1;
-  int32_t tokenization_workers = 0;  // 0: the CPUs less the shards, 1 to 8
+  // None: the CPUs less the shards, 1 to 8.
+  std::optional<int32_t> tokenization_workers;
   int64_t max_pending_stream_bytes = 1 << 20;
   int64_t max_message_bytes = 4 << 20;    // of a request
   int64_t max_metadata_bytes = 16 << 10;  // of a request's headers

@@ -315,7 +315,7 @@ void LogOptions(Logger& logger, const ServeOptions& o) {
                 {"kv_cache_bytes", o.kv_cache_bytes},
                 {"threads", o.threads},
                 {"emitter_threads", o.emitter_threads},
-                {"tokenization_workers", o.tokenization_workers},
+                {"tokenization_workers", o.tokenization_workers.value_or(0)},
                 {"max_pending_stream_bytes", o.max_pending_stream_bytes},
                 {"max_message_bytes", o.max_message_bytes},
                 {"max_metadata_bytes", o.max_metadata_bytes},

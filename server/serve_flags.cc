@@ -160,9 +160,9 @@ void AddProcessFlags(CLI::App& app, ServeOptions& options) {
             "CPU threads of the shard; 0: one for each CPU");
   group.Add("--emitter-threads", options.emitter_threads,
             "Threads that turn tokens into text");
-  group.Add(
-      "--tokenization-workers", options.tokenization_workers,
-      "Threads that encode prompts; 0: the CPUs that shards leave, 1 to 8");
+  group.Add("--tokenization-workers", options.tokenization_workers,
+            "Threads that encode prompts; default: the CPUs that shards leave, "
+            "1 to 8");
   group.Add("--shard-binary", options.shard_binary,
             "The worker; default: drover-shard beside this program");
   group.Add("--shard-start-timeout-seconds",

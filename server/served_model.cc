@@ -20,7 +20,7 @@ int32_t ThreadsOfShard(const ServeOptions& options) {
 
 // Shards keep a CPU each busy.
 int32_t TokenizationWorkers(const ServeOptions& options) {
-  if (options.tokenization_workers > 0) return options.tokenization_workers;
+  if (options.tokenization_workers) return *options.tokenization_workers;
   return std::clamp(ReadMachineLimits().num_cpus - options.num_shard, 1, 8);
 }
 
