@@ -65,11 +65,6 @@ void Engine::AddOpen(int delta) {
   num_open_ += delta;
 }
 
-int Engine::num_open_requests() const {
-  absl::MutexLock lock(&mutex_);
-  return num_open_;
-}
-
 bool Engine::WaitUntilIdle(absl::Duration timeout) const {
   absl::MutexLock lock(&mutex_);
   return mutex_.AwaitWithTimeout(absl::Condition(this, &Engine::IsIdle),

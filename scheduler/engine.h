@@ -62,9 +62,8 @@ class Engine {
   // Ends every open request with `status`, and refuses new ones with it.
   void Shutdown(absl::Status status);
 
-  // Requests submitted and not yet ended.
-  int num_open_requests() const;
-  // Waits until there are none; false if `timeout` passed first.
+  // Waits until every request has ended; false if `timeout` passed first. What
+  // serves waits for calls (Admission); this is for those who have none.
   bool WaitUntilIdle(absl::Duration timeout) const;
 
   // True while the loop turns: it has started, its executor is not lost, and no
