@@ -9,7 +9,7 @@ import tempfile
 import unittest
 
 import grpc
-from drover_server import MODEL, SOURCE, Server, parameters, pb
+from drover_server import MODEL, SOURCE, Server, pb
 
 TOKENIZER = SOURCE / "tests/testdata/tokenizers/qwen_style_tokenizer.json"
 HEAD = "The old fox went over the hill, and at the end of the day it said"
@@ -71,14 +71,10 @@ class Store:
         self.embeddings = Embeddings()
         vocabulary = json.loads(TOKENIZER.read_text())["model"]["vocab"]
         with self.server() as server:
-            def tokenize(text):
-                request = pb.BatchedTokenizeRequest(
-                    requests=[pb.TokenizeRequest(text=text)],
-                    return_tokens=True)
-                return list(server.stub.Tokenize(request).responses[0].tokens)
-
-            pieces = tokenize(HEAD)
-            assert pieces + tokenize(TEXT) == tokenize(HEAD + TEXT)
+            pieces, text, whole = (
+                list(answer.tokens) for answer in server.tokenize(
+                    HEAD, TEXT, HEAD + TEXT, return_tokens=True))
+            assert pieces + text == whole
         self.head_ids = [vocabulary[piece] for piece in pieces]
         self.embeddings.write(
             self.path / "team/tuned/adapter_model.safetensors", self.head_ids)
@@ -96,20 +92,6 @@ ASKED = {
 }
 
 
-def generate(server, *texts, prefix_id=None, **params):
-    request = pb.BatchedGenerationRequest(
-        requests=[pb.GenerationRequest(text=text) for text in texts],
-        params=parameters(**(params or ASKED)), prefix_id=prefix_id)
-    return server.stub.Generate(request, timeout=120).responses
-
-
-def stream(server, text, prefix_id, **params):
-    request = pb.SingleGenerationRequest(
-        request=pb.GenerationRequest(text=text),
-        params=parameters(**(params or ASKED)), prefix_id=prefix_id)
-    return list(server.stub.GenerateStream(request, timeout=120))
-
-
 def metric(server, name):
     _, text = server.http("/metrics")
     (line,) = [line for line in text.splitlines()
@@ -125,7 +107,7 @@ class SoftPromptsTest(unittest.TestCase):
         cls.store = Store(cls.folder.name)
         cls.num_prefix = len(cls.store.head_ids)
         cls.server = cls.store.server()
-        (cls.tokens,) = generate(cls.server, HEAD + TEXT)
+        (cls.tokens,) = cls.server.generate(HEAD + TEXT, **ASKED)
         assert cls.tokens.stop_reason == pb.MAX_TOKENS
 
     @classmethod
@@ -148,7 +130,8 @@ class SoftPromptsTest(unittest.TestCase):
             self.assertEqual(a.text, b.text)
 
     def test_embeddings_of_tokens_are_these_tokens(self):
-        (answer,) = generate(self.server, TEXT, prefix_id="team/tuned")
+        (answer,) = self.server.generate(TEXT, prefix_id="team/tuned",
+                                         **ASKED)
         self.assertEqual(answer.text, self.tokens.text)
         self.assertEqual(answer.tokens, self.tokens.tokens)
         # The text's records, its first included, whose score is the prefix's.
@@ -156,7 +139,8 @@ class SoftPromptsTest(unittest.TestCase):
                          self.tokens.input_tokens[self.num_prefix:])
 
     def test_a_prefix_counts_as_pad_tokens_in_front(self):
-        (answer,) = generate(self.server, TEXT, prefix_id="team/tuned")
+        (answer,) = self.server.generate(TEXT, prefix_id="team/tuned",
+                                         **ASKED)
         total = len(self.tokens.input_tokens)
         self.assertEqual(len(answer.input_tokens), total)
         self.assertEqual(answer.input_token_count, total - self.num_prefix)
@@ -166,25 +150,27 @@ class SoftPromptsTest(unittest.TestCase):
         for pad in pads[1:]:
             self.assertLess(pad.logprob, 0)
             self.assertGreater(pad.rank, 0)
-        first, second, *rest = stream(self.server, TEXT, "team/tuned")
+        first, second, *rest = self.server.stream(
+            TEXT, prefix_id="team/tuned", **ASKED)
         self.assertEqual(first.input_token_count, total - self.num_prefix)
         self.assertEqual(second.input_token_count, total)
         self.assertEqual(len(second.input_tokens), total)
         self.assertEqual("".join(m.text for m in rest), answer.text)
 
     def test_one_batch_shares_a_prefix(self):
-        answers = generate(self.server, TEXT, TEXT, prefix_id="team/tuned")
+        answers = self.server.generate(TEXT, TEXT, prefix_id="team/tuned",
+                                       **ASKED)
         for answer in answers:
             self.assert_same_answer(answer, self.tokens)
 
     def test_a_prefix_takes_the_room_of_tokens(self):
         room = 2048 - self.num_prefix
-        (full,) = generate(self.server, " a" * (room - 1),
-                           prefix_id="team/tuned")
+        (full,) = self.server.generate(" a" * (room - 1),
+                                       prefix_id="team/tuned", **ASKED)
         self.assertEqual(full.generated_token_count, 1)
         self.assertEqual(full.stop_reason, pb.TOKEN_LIMIT)
         with self.assertRaises(grpc.RpcError) as raised:
-            generate(self.server, " a" * room, prefix_id="team/tuned")
+            self.server.generate(" a" * room, prefix_id="team/tuned")
         self.assertEqual(
             raised.exception.details(),
             f"input tokens ({room}) plus prefix length ({self.num_prefix}) "
@@ -212,7 +198,7 @@ class SoftPromptsTest(unittest.TestCase):
         for prefix_id, cause in rows:
             with self.subTest(prefix_id):
                 with self.assertRaises(grpc.RpcError) as raised:
-                    stream(self.server, TEXT, prefix_id)
+                    list(self.server.stream(TEXT, prefix_id=prefix_id))
                 self.assertEqual(raised.exception.code(),
                                  grpc.StatusCode.INVALID_ARGUMENT)
                 self.assertEqual(
@@ -226,12 +212,12 @@ class SoftPromptsTest(unittest.TestCase):
         path = self.store.path / "again.safetensors"
         self.store.embeddings.write(path, [7, 8, 9])
         loads = metric(self.server, "tgi_prompt_load_duration_count")
-        (other,) = generate(self.server, TEXT, prefix_id="again")
+        (other,) = self.server.generate(TEXT, prefix_id="again", **ASKED)
         self.assertEqual(len(other.input_tokens),
                          len(self.tokens.input_tokens) - self.num_prefix + 3)
         self.store.embeddings.write(path, self.store.head_ids)
         for _ in range(2):
-            (answer,) = generate(self.server, TEXT, prefix_id="again")
+            (answer,) = self.server.generate(TEXT, prefix_id="again", **ASKED)
             self.assertEqual(answer.tokens, self.tokens.tokens)
         self.assertEqual(metric(self.server, "tgi_prompt_load_duration_count"),
                          loads + 2)
@@ -243,7 +229,8 @@ class SoftPromptsTest(unittest.TestCase):
                 "--num-shard", "2", "--threads", "1", "--max-batch-size", "8",
                 "--max-step-tokens", "16", "--max-sequence-length", "128",
                 cache="1792KiB") as server:
-            answers = generate(server, *[TEXT] * 8, prefix_id="team/tuned")
+            answers = server.generate(*[TEXT] * 8, prefix_id="team/tuned",
+                                      **ASKED)
             self.assertGreater(metric(server, "tgi_preemption_count"), 0)
         for answer in answers:
             self.assert_same_answer(answer, self.tokens)
