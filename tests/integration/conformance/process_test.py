@@ -140,20 +140,16 @@ class LauncherTest(unittest.TestCase):
 
     @contextlib.contextmanager
     def launched(self, flags, environment):
-        """A client of it and its log. The program is a link, as installed."""
-        with tempfile.TemporaryDirectory(prefix="drover_test_") as folder:
-            program = pathlib.Path(folder) / "text-generation-launcher"
-            program.symlink_to(BIN / "drover")
-            with LoggedProcess(
-                ["env", *(f"{name}={value}"
-                          for name, value in environment.items()),
-                 str(program), *flags]) as process:
-                address = process.await_line(
-                    r"[ \"]grpc[=\":]+([^ \",]+)")
-                port = address.rsplit(":", 1)[1]
-                client = Client(f"127.0.0.1:{port}")
-                with contextlib.closing(client):
-                    yield client, process
+        """A client of it and its log."""
+        with LoggedProcess(
+            ["env", *(f"{name}={value}"
+                      for name, value in environment.items()),
+             str(BIN / "text-generation-launcher"), *flags]) as process:
+            address = process.await_line(r"[ \"]grpc[=\":]+([^ \",]+)")
+            port = address.rsplit(":", 1)[1]
+            client = Client(f"127.0.0.1:{port}")
+            with contextlib.closing(client):
+                yield client, process
 
     def test_it_starts_as_caikit_starts_tgis(self):
         with self.launched(
