@@ -29,6 +29,8 @@ constexpr int64_t kMaxLayers = int64_t{1} << 12;
 constexpr int64_t kMaxHeads = int64_t{1} << 14;
 constexpr int64_t kMaxHeadDim = int64_t{1} << 12;
 constexpr int64_t kMaxPositions = (int64_t{1} << 31) - 1;
+// Where a file does not say, as TGIS has it.
+constexpr int64_t kDefaultPositions = 2048;
 
 // How the members of the family differ where config.json is silent; the
 // defaults are those of Hugging Face's configuration classes.
@@ -193,8 +195,8 @@ ModelConfig ReadConfig(JsonFields& fields, const json& object,
       fields.Count("intermediate_size", kMaxIntermediateSize);
   config.num_layers = fields.Count("num_hidden_layers", kMaxLayers);
   ReadHeads(fields, object, family, config);
-  config.max_position_embeddings =
-      fields.Count("max_position_embeddings", kMaxPositions);
+  config.max_position_embeddings = fields.CountOr(
+      "max_position_embeddings", kMaxPositions, kDefaultPositions);
   config.rms_norm_eps = fields.PositiveOr("rms_norm_eps", 1e-6);
   config.rope = ReadRope(fields, config.max_position_embeddings);
   config.tie_word_embeddings = fields.BoolOr("tie_word_embeddings", false);

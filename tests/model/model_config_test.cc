@@ -343,15 +343,23 @@ TEST(ModelConfigTest, WrongValuesAreRefusedWithFieldAndValue) {
 }
 
 TEST(ModelConfigTest, EveryMissingFieldIsNamed) {
-  for (const char* key : {"model_type", "vocab_size", "hidden_size",
-                          "intermediate_size", "num_hidden_layers",
-                          "num_attention_heads", "max_position_embeddings"}) {
+  for (const char* key :
+       {"model_type", "vocab_size", "hidden_size", "intermediate_size",
+        "num_hidden_layers", "num_attention_heads"}) {
     json config = LlamaJson();
     config.erase(key);
     EXPECT_THAT(LoadText(config.dump()),
                 StatusIs(kInvalid, HasSubstr(std::string("config.json: ") +
                                              key + ": missing")));
   }
+}
+
+TEST(ModelConfigTest, AContextThatIsNotSaidIsThatOfTgis) {
+  json config = LlamaJson();
+  config.erase("max_position_embeddings");
+  const auto loaded = LoadText(config.dump());
+  ASSERT_THAT(loaded, IsOk());
+  EXPECT_EQ(loaded->max_position_embeddings, 2048);
 }
 
 TEST(ModelConfigTest, FilesThatAreNoConfigAreRefused) {
