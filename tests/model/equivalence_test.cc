@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -31,15 +30,6 @@ constexpr float kBFloat16Tolerance = 0.25f;
 constexpr float kBFloat16MeanTolerance = 0.04f;
 
 constexpr int32_t kNumGenerated = 24;
-
-std::vector<int32_t> RandomIds(int32_t count, uint32_t seed) {
-  std::mt19937 random(seed);
-  std::vector<int32_t> ids;
-  for (int32_t i = 0; i < count; ++i) {
-    ids.push_back(static_cast<int32_t>(random() % 320));
-  }
-  return ids;
-}
 
 SequenceAdmission Admission(SlotRef ref, std::vector<int32_t> ids,
                             SamplingParams sampling,
@@ -287,9 +277,7 @@ INSTANTIATE_TEST_SUITE_P(Models, EquivalenceTest,
                          testing::Values("llama3-gqa", "mistral-sliding",
                                          "qwen2-bias", "fables-7m"),
                          [](const testing::TestParamInfo<std::string>& info) {
-                           std::string name = info.param;
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
+                           return TestName(info.param);
                          });
 
 TEST(RawLogprobsTest, AGeneratedTokenIsScoredAsInAPrompt) {

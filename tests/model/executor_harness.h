@@ -1,8 +1,10 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -96,6 +98,12 @@ inline std::string FixtureModel(const std::string& name) {
   return SourceDir() + "/tests/testdata/hf-models/" + name;
 }
 
+// A model's, as part of a test's.
+inline std::string TestName(std::string model) {
+  std::replace(model.begin(), model.end(), '-', '_');
+  return model;
+}
+
 inline std::string DemoModel() { return SourceDir() + "/models/fables-7m"; }
 
 // A small executor for tests.
@@ -108,6 +116,16 @@ inline ModelExecutorOptions TestOptions(const std::string& model_dir,
           .max_step_tokens = 512,
           .max_sequence_length = 512,
           .num_threads = 2};
+}
+
+// Ids that every fixture's vocabulary has.
+inline std::vector<int32_t> RandomIds(int32_t count, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::vector<int32_t> ids;
+  for (int32_t i = 0; i < count; ++i) {
+    ids.push_back(static_cast<int32_t>(random() % 320));
+  }
+  return ids;
 }
 
 // Admits `ids` (at most 32) to slot 0 and prefills them.

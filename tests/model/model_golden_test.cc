@@ -5,7 +5,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -180,9 +179,7 @@ TEST_P(GoldenTest, FreeRunningTextIsTheReferencesUpToTheFirstSmallMargin) {
 
 INSTANTIATE_TEST_SUITE_P(Models, GoldenTest, testing::ValuesIn(GoldenModels()),
                          [](const testing::TestParamInfo<GoldenModel>& info) {
-                           std::string name = info.param.name;
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
+                           return TestName(info.param.name);
                          });
 
 }  // namespace

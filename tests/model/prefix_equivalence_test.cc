@@ -9,7 +9,6 @@
 #include <cmath>
 #include <map>
 #include <memory>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,15 +26,6 @@ constexpr float kTolerance = 1e-4f;  // of logits, in float32
 constexpr int32_t kNumPrefix = 21;   // ends inside a block
 constexpr int32_t kNumIds = 50;      // prefix included
 constexpr int32_t kNumGenerated = 8;
-
-std::vector<int32_t> RandomIds(int32_t count, uint32_t seed) {
-  std::mt19937 random(seed);
-  std::vector<int32_t> ids;
-  for (int32_t i = 0; i < count; ++i) {
-    ids.push_back(static_cast<int32_t>(random() % 320));
-  }
-  return ids;
-}
 
 std::string_view FileName(DType dtype) {
   switch (dtype) {
@@ -307,9 +297,7 @@ INSTANTIATE_TEST_SUITE_P(Models, PrefixEquivalenceTest,
                          testing::Values("llama3-gqa", "mistral-sliding",
                                          "qwen2-bias", "fables-7m"),
                          [](const testing::TestParamInfo<std::string>& info) {
-                           std::string name = info.param;
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
+                           return TestName(info.param);
                          });
 
 TEST(PrefixInBFloat16Test, EmbeddingsOfTokensAreTheseTokensBitForBit) {

@@ -8,7 +8,6 @@
 #include <cmath>
 #include <cstdint>
 #include <memory>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -44,15 +43,6 @@ CudaExecutorOptions CudaOptions(DType dtype, bool use_graphs) {
 ExecutorHarness MakeHarness(const CudaExecutorOptions& options) {
   return ExecutorHarness(
       ExecutorHarness::ValueOrDie(CudaExecutor::Create(options, nullptr)));
-}
-
-std::vector<int32_t> RandomIds(int32_t count, uint32_t seed) {
-  std::mt19937 random(seed);
-  std::vector<int32_t> ids;
-  for (int32_t i = 0; i < count; ++i) {
-    ids.push_back(static_cast<int32_t>(random() % 320));
-  }
-  return ids;
 }
 
 // The results of one prefill of `num_sequences` and of some decodes.
