@@ -20,8 +20,8 @@ namespace {
 
 constexpr size_t kPageBytes = 4096;
 constexpr size_t kSlotBytes = size_t{1} << 20;
-// The rest of a short step on another core. Who spins longer keeps that rank from
-// running if it is on this one.
+// The rest of a short step on another core. Who spins longer keeps that rank
+// from running if it is on this one.
 constexpr int kSpins = 400;
 // How often a rank that sleeps looks at the clock.
 constexpr absl::Duration kNap = absl::Milliseconds(100);
