@@ -10,6 +10,9 @@ cd "$DROVER_ROOT"
 
 readonly PROMPT="${1:-Once upon a time}"
 shift || true
+# An option counts once: the story has 200 tokens unless the caller says more or
+# fewer.
+[[ " $*" == *" --max-new-tokens"* ]] || set -- --max-new-tokens 200 "$@"
 
 scripts/setup.sh build
 stage "building (preset release)" \
@@ -19,7 +22,7 @@ trap stop_server EXIT
 start_server build/release/bin --model models/fables-7m
 say "a story, as it comes:"
 build/release/bin/drover generate --address "127.0.0.1:$grpc_port" \
-  --max-new-tokens 200 "$@" "$PROMPT"
+  "$@" "$PROMPT"
 echo
 stop_server
 
