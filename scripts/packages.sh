@@ -53,11 +53,11 @@ readonly LINT_PACKAGES=(
 readonly TIDY_PACKAGES=(
   clang
   clang-tidy
-  libomp-dev # clang's omp.h
 )
 
 # To run the fuzz targets: clang's libFuzzer and sanitizers.
 readonly FUZZ_PACKAGES=(
   clang
   libclang-rt-dev
+  libomp-dev # clang's omp.h
 )
