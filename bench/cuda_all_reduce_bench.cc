@@ -128,75 +128,77 @@ double Measure(std::vector<Rank>& ranks, size_t bytes, const Sum& sum) {
   return *std::max_element(times.begin(), times.end());
 }
 
-int Main(int argc, char** argv) {
-  int count = 0;
-  Check(cudaGetDeviceCount(&count));
-  if (argc > 1) count = std::min(count, std::atoi(argv[1]));
-  const Nccl nccl;
-  std::vector<Rank> ranks(static_cast<size_t>(count));
-  RankRegions group = {};
-  RankRegions norm = {};
-  RankRegions shown = {};
-  const size_t norm_bytes =
-      kernels::cuda::AllReduceNormRegionBytes(kHidden, sizeof(BFloat16), count);
-  for (int i = 0; i < count; ++i) {
-    Check(cudaSetDevice(i));
-    Rank& rank = ranks[static_cast<size_t>(i)];
-    Check(cudaStreamCreateWithFlags(&rank.stream, cudaStreamNonBlocking));
-    for (BFloat16** data : {&rank.x, &rank.residual, &rank.out}) {
-      *data = Allocate<BFloat16>(kMaxBytes);
-    }
-    shown[static_cast<size_t>(i)] = rank.x;
-    rank.weight = Allocate<BFloat16>(kHidden * sizeof(BFloat16));
-    group[static_cast<size_t>(i)] =
-        Allocate<void>(kernels::cuda::GroupRegionBytes(kMaxBytes));
-    norm[static_cast<size_t>(i)] = Allocate<void>(norm_bytes);
-    for (int peer = 0; peer < count; ++peer) {
-      if (peer != i) Check(cudaDeviceEnablePeerAccess(peer, 0));
-    }
-  }
-  if (nccl.found()) {
-    ncclUniqueId id;
-    nccl.get_unique_id(&id);
-    std::vector<std::thread> threads;
-    for (int i = 0; i < count; ++i) {
-      threads.emplace_back([&, i] {
-        Check(cudaSetDevice(i));
-        nccl.comm_init_rank(&ranks[static_cast<size_t>(i)].comm, count, id, i);
-      });
-    }
-    for (std::thread& thread : threads) thread.join();
-  }
+// What all ranks see of each other.
+struct Group {
+  int32_t size = 0;
+  RankRegions sums = {};
+  RankRegions norms = {};
+  RankRegions x = {};
+};
 
-  const auto args = [&](const Rank& rank, int index, size_t bytes) {
+// Of rank `index`, on its device.
+void AllocateRank(int32_t index, Rank& rank, Group& group) {
+  const auto i = static_cast<size_t>(index);
+  Check(cudaSetDevice(index));
+  Check(cudaStreamCreateWithFlags(&rank.stream, cudaStreamNonBlocking));
+  for (BFloat16** data : {&rank.x, &rank.residual, &rank.out}) {
+    *data = Allocate<BFloat16>(kMaxBytes);
+  }
+  rank.weight = Allocate<BFloat16>(kHidden * sizeof(BFloat16));
+  group.x[i] = rank.x;
+  group.sums[i] = Allocate<void>(kernels::cuda::GroupRegionBytes(kMaxBytes));
+  group.norms[i] = Allocate<void>(kernels::cuda::AllReduceNormRegionBytes(
+      kHidden, sizeof(BFloat16), group.size));
+  for (int peer = 0; peer < group.size; ++peer) {
+    if (peer != index) Check(cudaDeviceEnablePeerAccess(peer, 0));
+  }
+}
+
+void JoinNccl(const Nccl& nccl, std::vector<Rank>& ranks) {
+  ncclUniqueId id;
+  nccl.get_unique_id(&id);
+  const auto count = static_cast<int>(ranks.size());
+  std::vector<std::thread> threads;
+  for (int i = 0; i < count; ++i) {
+    threads.emplace_back([&, i] {
+      Check(cudaSetDevice(i));
+      nccl.comm_init_rank(&ranks[static_cast<size_t>(i)].comm, count, id, i);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+struct Way {
+  const char* name;
+  Sum sum;
+};
+
+std::vector<Way> MakeWays(const Group& group, const Nccl& nccl) {
+  const auto args = [&group](const Rank& rank, int index, size_t bytes) {
     return kernels::cuda::AllReduceArgs<BFloat16>{
-        .group = {.regions = group,
+        .group = {.regions = group.sums,
                   .rank = index,
-                  .world_size = count,
+                  .world_size = group.size,
                   .max_bytes = kMaxBytes},
         .data = rank.x,
         .count = static_cast<int64_t>(bytes / sizeof(BFloat16))};
   };
-  struct Way {
-    const char* name;
-    Sum sum;
-  };
   std::vector<Way> ways = {
       {"one-shot",
-       [&](const Rank& rank, int index, size_t bytes) {
+       [args](const Rank& rank, int index, size_t bytes) {
          OneShotAllReduce(args(rank, index, bytes), rank.stream);
        }},
       {"two-shot",
-       [&](const Rank& rank, int index, size_t bytes) {
+       [args](const Rank& rank, int index, size_t bytes) {
          TwoShotAllReduce(args(rank, index, bytes), rank.stream);
        }},
-      {"with norm", [&](const Rank& rank, int index, size_t bytes) {
+      {"with norm", [&group](const Rank& rank, int index, size_t bytes) {
          const auto elements = static_cast<int64_t>(bytes / sizeof(BFloat16));
          const int64_t size = std::min(elements, kHidden);
-         kernels::cuda::AllReduceNorm<BFloat16>({.regions = norm,
+         kernels::cuda::AllReduceNorm<BFloat16>({.regions = group.norms,
                                                  .rank = index,
-                                                 .world_size = count,
-                                                 .x = shown,
+                                                 .world_size = group.size,
+                                                 .x = group.x,
                                                  .residual = rank.residual,
                                                  .weight = rank.weight,
                                                  .out = rank.out,
@@ -205,12 +207,27 @@ int Main(int argc, char** argv) {
                                                 rank.stream);
        }}};
   if (nccl.found()) {
-    ways.push_back({"NCCL", [&](const Rank& rank, int, size_t bytes) {
+    ways.push_back({"NCCL", [&nccl](const Rank& rank, int, size_t bytes) {
                       nccl.all_reduce(rank.x, rank.x, bytes / sizeof(BFloat16),
                                       ncclBfloat16, ncclSum, rank.comm,
                                       rank.stream);
                     }});
   }
+  return ways;
+}
+
+int Main(int argc, char** argv) {
+  int count = 0;
+  Check(cudaGetDeviceCount(&count));
+  if (argc > 1) count = std::min(count, std::atoi(argv[1]));
+  std::vector<Rank> ranks(static_cast<size_t>(count));
+  Group group = {.size = count};
+  for (int i = 0; i < count; ++i) {
+    AllocateRank(i, ranks[static_cast<size_t>(i)], group);
+  }
+  const Nccl nccl;
+  if (nccl.found()) JoinNccl(nccl, ranks);
+  const std::vector<Way> ways = MakeWays(group, nccl);
   std::printf("%d GPUs, us per sum\n%10s", count, "KiB");
   for (const Way& way : ways) std::printf(" %16s", way.name);
   std::printf("\n");

@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "base/status_macros.h"
 #include "base/strings.h"
 #include "server/client/bench/bench_flags.h"
 #include "server/client/flag_checks.h"
@@ -184,6 +185,18 @@ std::string_view UnknownCommand(const CLI::App& app, int argc,
   return word;
 }
 
+// What serve's flags say together.
+absl::Status CompleteServeOptions(const CLI::App& app,
+                                  const LauncherOptions& launcher,
+                                  ServeOptions& serve) {
+  DROVER_RETURN_IF_ERROR(ApplyLauncherOptions(app, launcher, serve));
+  if (app.count("--max-step-tokens") == 0) {
+    serve.max_step_tokens =
+        std::max(serve.max_step_tokens, serve.max_batch_size);
+  }
+  return serve.Validate();
+}
+
 }  // namespace
 
 std::variant<Command, CommandLineAnswer> ParseCommandLine(
@@ -244,12 +257,8 @@ std::variant<Command, CommandLineAnswer> ParseCommandLine(
   }
 
   if (serve_command->parsed()) {
-    absl::Status valid = ApplyLauncherOptions(*serve_command, launcher, serve);
-    if (serve_command->count("--max-step-tokens") == 0) {
-      serve.max_step_tokens =
-          std::max(serve.max_step_tokens, serve.max_batch_size);
-    }
-    if (valid.ok()) valid = serve.Validate();
+    const absl::Status valid =
+        CompleteServeOptions(*serve_command, launcher, serve);
     if (!valid.ok()) {
       return UsageError(std::string(valid.message()), "drover serve");
     }

@@ -138,9 +138,7 @@ void ShardClient::OnReadDone(bool ok) {
     if (on_result) on_result(FromProto(incoming_.result()));
   } else if (incoming_.has_failure()) {
     absl::MutexLock lock(&mutex_);
-    failure_ =
-        absl::Status(static_cast<absl::StatusCode>(incoming_.failure().code()),
-                     incoming_.failure().message());
+    failure_ = FromProto(incoming_.failure());
     // It waits for us to part, so that its words cannot be overtaken.
     closing_ = true;
     WriteNext();

@@ -234,4 +234,13 @@ DeviceFacts FromProto(const shard::Device& message) {
           .dtype = message.dtype()};
 }
 
+void ToProto(const absl::Status& failure, shard::Failure* message) {
+  message->set_code(static_cast<int32_t>(failure.raw_code()));
+  message->set_message(std::string(failure.message()));
+}
+
+absl::Status FromProto(const shard::Failure& message) {
+  return {static_cast<absl::StatusCode>(message.code()), message.message()};
+}
+
 }  // namespace drover

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "absl/status/status.h"
 #include "model/device_facts.h"
 #include "proto/shard.pb.h"
 #include "scheduler/batch_plan.h"
@@ -22,5 +23,8 @@ ExecutorInfo FromProto(const shard::Ready& message);
 
 void ToProto(const DeviceFacts& device, shard::Device* message);
 DeviceFacts FromProto(const shard::Device& message);
+
+void ToProto(const absl::Status& failure, shard::Failure* message);
+absl::Status FromProto(const shard::Failure& message);
 
 }  // namespace drover

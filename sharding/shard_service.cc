@@ -37,9 +37,7 @@ class ResultWriter {
       return;
     }
     failure_ = result.status();
-    message.mutable_failure()->set_code(
-        static_cast<int32_t>(failure_.raw_code()));
-    message.mutable_failure()->set_message(std::string(failure_.message()));
+    ToProto(failure_, message.mutable_failure());
     stream_->Write(message);  // the router parts, which ends the reader's wait
   }
 

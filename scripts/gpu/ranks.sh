@@ -4,7 +4,8 @@
 #
 #   scripts/gpu/ranks.sh [SHARDS]      default: 2, each with a GPU of its own
 #
-# $DROVER_RANKS_DEVICE (default cuda) is the shards' --device.
+# $DROVER_RANKS_DEVICE (default cuda) is the shards' --device. With
+# DROVER_RANKS_PER_GPU=2 two shards share a GPU.
 
 source "$(dirname "$0")/env.sh" || exit 1
 source "$DROVER_ROOT/scripts/serving.sh"

@@ -60,9 +60,7 @@ absl::Status RankSession::Handle() {
     if (on_result) on_result(FromProto(incoming_.result()));
   } else if (incoming_.has_failure()) {
     absl::MutexLock lock(&mutex_);
-    failure_ =
-        absl::Status(static_cast<absl::StatusCode>(incoming_.failure().code()),
-                     incoming_.failure().message());
+    failure_ = FromProto(incoming_.failure());
     return failure_;
   }
   return absl::OkStatus();

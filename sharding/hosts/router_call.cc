@@ -100,8 +100,7 @@ absl::Status RouterStream::Call::AwaitGroup(absl::Duration timeout) {
 
 void RouterStream::Call::WriteFailure(const absl::Status& why) {
   shard::ShardMessage message;
-  message.mutable_failure()->set_code(static_cast<int32_t>(why.raw_code()));
-  message.mutable_failure()->set_message(std::string(why.message()));
+  ToProto(why, message.mutable_failure());
   Write(message);
 }
 

@@ -101,5 +101,12 @@ TEST(ShardCodecTest, ADecodeStepOf256SequencesIsAFewHundredBytes) {
   EXPECT_LT(message.ByteSizeLong(), 400u);
 }
 
+TEST(ShardCodecTest, AFailureKeepsCodeAndText) {
+  const absl::Status failure = absl::ResourceExhaustedError("no memory");
+  shard::Failure message;
+  ToProto(failure, &message);
+  EXPECT_EQ(FromProto(message), failure);
+}
+
 }  // namespace
 }  // namespace drover

@@ -43,7 +43,9 @@ struct AllReduceArgs {
   int64_t count = 0;  // elements
 };
 
-// Each rank reads all of the others' data: for few ranks, or little data.
+// The plain sums, which bench/cuda_all_reduce_bench compares with; what the
+// model adds up is AllReduceNorm's. Each rank reads all of the others' data:
+// for few ranks, or little data.
 template <typename T>
 void OneShotAllReduce(const AllReduceArgs<T>& args, CudaStream stream);
 
