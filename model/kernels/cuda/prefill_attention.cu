@@ -115,12 +115,14 @@ union PrefillShared {
 
 template <typename T, int kHeadDim>
 __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
-    PrefillKernel(PagedAttentionArgs<T> args, int32_t num_splits) {
+    PrefillKernel(PagedAttentionArgs<T> args, RowItems items,
+                  int32_t num_splits) {
   extern __shared__ __align__(128) unsigned char memory[];
   auto& shared = *reinterpret_cast<PrefillShared<T, kHeadDim>*>(memory);
   LetNextKernelStart();
   WaitForInputs();
-  const RowBlock rows = FindRows<kRows>(args, num_splits);
+  const RowBlock rows =
+      items.Find<kRows>(args, static_cast<int32_t>(blockIdx.x) / num_splits);
   if (rows.first_row >= rows.num_rows) return;
   const int lane = threadIdx.x % 32;
   const int warp_row = threadIdx.x / 32 * 16;
@@ -188,15 +190,14 @@ void LaunchPrefill(const PagedAttentionArgs<T>& args, int32_t max_queries,
     return FindClusterRoom(PrefillKernel<T, kHeadDim>,
                            {.block = kThreads, .shared_bytes = kBytes});
   }();
-  const int32_t rows = max_queries * (args.num_heads / args.num_kv_heads);
-  const int32_t row_blocks = (rows + kRows - 1) / kRows;
-  const int32_t num_splits = ChooseKeySplits(args, row_blocks, room);
+  const RowItems items = CountRowItems<kRows>(args, max_queries);
+  const int32_t num_splits = ChooseKeySplits(items.count(), room);
   Launch(PrefillKernel<T, kHeadDim>,
-         {.grid = RowGrid(args, row_blocks, num_splits),
+         {.grid = dim3(static_cast<uint32_t>(items.count() * num_splits)),
           .block = kThreads,
           .shared_bytes = kBytes,
           .cluster = static_cast<uint32_t>(num_splits)},
-         stream, args, num_splits);
+         stream, args, items, num_splits);
 }
 
 }  // namespace

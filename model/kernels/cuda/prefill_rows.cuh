@@ -49,33 +49,50 @@ struct RowBlock {
   }
 };
 
-// Of blocks of kRows, the longest first: they see the most keys. Splits of the
-// keys are neighbours, then come the key-value heads.
+// Rows [row_block * kRows, (row_block + 1) * kRows) of a sequence and head.
 template <int kRows, typename T>
 __device__ RowBlock FindRows(const PagedAttentionArgs<T>& args,
-                             int32_t num_splits) {
-  const auto block = static_cast<int32_t>(blockIdx.x) / num_splits;
-  const auto num_blocks = static_cast<int32_t>(gridDim.x) / num_splits;
+                             int32_t sequence, int32_t kv_head,
+                             int32_t row_block) {
   RowBlock rows;
-  rows.sequence = static_cast<int32_t>(blockIdx.z);
-  rows.kv_head = block % args.num_kv_heads;
+  rows.sequence = sequence;
+  rows.kv_head = kv_head;
   rows.group = args.num_heads / args.num_kv_heads;
-  rows.first_token = args.query_start[rows.sequence];
-  const int32_t num_queries =
-      args.query_start[rows.sequence + 1] - rows.first_token;
+  rows.first_token = args.query_start[sequence];
+  const int32_t num_queries = args.query_start[sequence + 1] - rows.first_token;
   rows.num_rows = num_queries * rows.group;
-  rows.first_row = (num_blocks - 1 - block) / args.num_kv_heads * kRows;
-  rows.first_position = args.kv_len[rows.sequence] - num_queries;
+  rows.first_row = row_block * kRows;
+  rows.first_position = args.kv_len[sequence] - num_queries;
   return rows;
 }
 
-// The grid for it.
-template <typename T>
-dim3 RowGrid(const PagedAttentionArgs<T>& args, int32_t row_blocks,
-             int32_t num_splits) {
-  return dim3(
-      static_cast<uint32_t>(row_blocks * args.num_kv_heads * num_splits), 1,
-      static_cast<uint32_t>(args.num_seqs));
+// What thread blocks deal with, by number: the longest come first, since they
+// see the most keys; then it is the next key-value head's, the next sequence's.
+struct RowItems {
+  int32_t row_blocks = 1;  // of the longest sequence
+  int32_t num_kv_heads = 1;
+  int32_t num_seqs = 1;
+
+  __host__ __device__ int32_t count() const {
+    return row_blocks * num_kv_heads * num_seqs;
+  }
+
+  template <int kRows, typename T>
+  __device__ RowBlock Find(const PagedAttentionArgs<T>& args,
+                           int32_t item) const {
+    const int32_t per_row_block = num_kv_heads * num_seqs;
+    const int32_t rest = item % per_row_block;
+    return FindRows<kRows>(args, rest / num_kv_heads, rest % num_kv_heads,
+                           row_blocks - 1 - item / per_row_block);
+  }
+};
+
+template <int kRows, typename T>
+RowItems CountRowItems(const PagedAttentionArgs<T>& args, int32_t max_queries) {
+  const int32_t rows = max_queries * (args.num_heads / args.num_kv_heads);
+  return {.row_blocks = (rows + kRows - 1) / kRows,
+          .num_kv_heads = args.num_kv_heads,
+          .num_seqs = args.num_seqs};
 }
 
 // The clusters of 1, 2, ... thread blocks that run at once: fewer blocks than
@@ -88,27 +105,28 @@ ClusterRoom FindClusterRoom(void (*kernel)(Parameters...), LaunchShape shape) {
   ClusterRoom room = {};
   room[0] = std::numeric_limits<int32_t>::max();
   if (CurrentDevice().major < 9) return room;
-  for (uint32_t size = 1; size <= room.size(); ++size) {
+  int per_multiprocessor = 0;
+  cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_multiprocessor, kernel,
+                                                static_cast<int>(shape.block),
+                                                shape.shared_bytes);
+  room[0] = per_multiprocessor * CurrentDevice().num_multiprocessors;
+  for (uint32_t size = 2; size <= room.size(); ++size) {
     shape.cluster = size;
     room[size - 1] = MaxActiveClusters(kernel, shape);
   }
   return room;
 }
 
-// Among how many members of a cluster to divide the keys of `row_blocks` for
-// each sequence and head, for it to take the least time.
-template <typename T>
-int32_t ChooseKeySplits(const PagedAttentionArgs<T>& args, int32_t row_blocks,
-                        const ClusterRoom& room) {
+// Among how many members of a cluster to divide the keys of each of `items`,
+// for it to take the least time.
+inline int32_t ChooseKeySplits(int32_t items, const ClusterRoom& room) {
   constexpr double kJoinCost = 0.03;  // of a block's walk over all keys
-  const int32_t blocks =
-      std::max(1, row_blocks * args.num_kv_heads * args.num_seqs);
   int32_t best = 1;
   double best_time = std::numeric_limits<double>::infinity();
   for (int32_t splits = 1; splits <= kMaxKeySplits; ++splits) {
     const int32_t at_once = room[static_cast<size_t>(splits - 1)];
     if (at_once < 1) continue;
-    const int32_t rounds = (blocks - 1) / at_once + 1;
+    const int32_t rounds = (items - 1) / at_once + 1;
     const double time =
         (splits > 1 ? kJoinCost : 0.0) + static_cast<double>(rounds) / splits;
     if (time < best_time) {

@@ -1,5 +1,6 @@
 #include <cuda.h>
 
+#include <algorithm>
 #include <cstdint>
 
 #include "model/kernels/cuda/attention.h"
@@ -19,6 +20,10 @@
 // values of the one before, and works on the scores while the values are added.
 // The two take turns in starting, so that one's softmax is beside the other's
 // products.
+//
+// Where keys are not divided, a block takes one item after the other: the
+// loading warp goes on to the next one's tiles while this one's rows are
+// stored.
 
 namespace drover::kernels::cuda {
 namespace {
@@ -96,13 +101,30 @@ class Turns {
   const int warpgroup_;
 };
 
+// Which of the tiles' places comes next, and how often it has been used. The
+// loading warp and the consumers count alike.
+class TileTurn {
+ public:
+  __device__ int stage() const { return stage_; }
+  __device__ uint32_t phase() const { return phase_; }
+  __device__ void Advance() {
+    if (++stage_ < kStages) return;
+    stage_ = 0;
+    phase_ ^= 1;
+  }
+
+ private:
+  int stage_ = 0;
+  uint32_t phase_ = 0;
+};
+
 // The loading warp. Keys past the split's end are whatever memory holds.
 template <typename T, int kHeadDim>
 __device__ void LoadTiles(const CUtensorMap& key_map,
                           const CUtensorMap& value_map,
                           const PagedAttentionArgs<T>& args,
                           const RowBlock& rows, const KeySplit& split,
-                          Shared<kHeadDim>& shared) {
+                          TileTurn& turn, Shared<kHeadDim>& shared) {
   constexpr int kHalves = kHeadDim / kHalf;
   constexpr int kCopies = kKeys / kKvBlockSize * kHalves;  // lanes that copy
   const CacheReader<T> cache(args, rows.sequence, rows.kv_head);
@@ -119,23 +141,19 @@ __device__ void LoadTiles(const CUtensorMap& key_map,
                      block * kKvBlockSize * 128,
                  map, full, row, half);
   };
-  int stage = 0;
-  uint32_t phase = 0;
   for (int32_t begin = split.begin; begin < split.end; begin += kKeys) {
+    const int stage = turn.stage();
     const int32_t row =
         (cache.BlockAt(min(begin / kKvBlockSize + block, last_block)) *
              args.num_kv_heads +
          rows.kv_head) *
         kKvBlockSize;
-    Barrier(&shared.keys_empty[stage]).Wait(phase ^ 1);
+    Barrier(&shared.keys_empty[stage]).Wait(turn.phase() ^ 1);
     copy(key_map, row, Barrier(&shared.keys_full[stage]), shared.keys[stage]);
-    Barrier(&shared.values_empty[stage]).Wait(phase ^ 1);
+    Barrier(&shared.values_empty[stage]).Wait(turn.phase() ^ 1);
     copy(value_map, row, Barrier(&shared.values_full[stage]),
          shared.values[stage]);
-    if (++stage == kStages) {
-      stage = 0;
-      phase ^= 1;
-    }
+    turn.Advance();
   }
 }
 
@@ -174,7 +192,7 @@ __device__ void ClearValues(int32_t num_keys, QueryOrKvTile<kHeadDim>& tile) {
   NamedSync(kConsumersBarrier, kConsumers);
 }
 
-// A warpgroup's walk over the tiles of a split.
+// A warpgroup's walk over the tiles of one split after the other.
 template <typename T, int kHeadDim>
 class TileWalk {
  public:
@@ -190,41 +208,41 @@ class TileWalk {
     float rescale[2];
     uint32_t weights[kKeys / 16][4];
     turns_.Await();
-    StartScores(0, scores);
+    StartScores(turn_, scores);
     turns_.Pass();
-    AwaitScores<0>(0, scores);
+    AwaitScores<0>(turn_, scores);
     Mask<kKeys>(visibility, split.begin, scores);
     Weigh<kKeys>(scores, scale, state.softmax, rescale);
     Pack(scores, weights);
     const int32_t num_tiles = (split.end - split.begin + kKeys - 1) / kKeys;
     for (int32_t tile = 1; tile < num_tiles; ++tile) {
+      const TileTurn last = turn_;
+      turn_.Advance();
       turns_.Await();
-      StartScores(tile, scores);
-      StartValues(tile - 1, weights, state);
+      StartScores(turn_, scores);
+      StartValues(last, weights, state);
       turns_.Pass();
-      AwaitScores<1>(tile, scores);
+      AwaitScores<1>(turn_, scores);
       Mask<kKeys>(visibility, split.begin + tile * kKeys, scores);
       Weigh<kKeys>(scores, scale, state.softmax, rescale);
-      AwaitValues(tile - 1, state);
+      AwaitValues(last, state);
       Rescale(state.acc, rescale);
       Pack(scores, weights);
     }
-    const int32_t last = num_tiles - 1;
-    Barrier(&shared_.values_full[Stage(last)]).Wait(Phase(last));
-    const int32_t num_keys = split.end - split.begin - last * kKeys;
-    if (num_keys < kKeys) ClearValues(num_keys, shared_.values[Stage(last)]);
-    StartValues(last, weights, state);
-    AwaitValues(last, state);
+    Barrier(&shared_.values_full[turn_.stage()]).Wait(turn_.phase());
+    const int32_t num_keys = split.end - split.begin - (num_tiles - 1) * kKeys;
+    if (num_keys < kKeys) ClearValues(num_keys, shared_.values[turn_.stage()]);
+    StartValues(turn_, weights, state);
+    AwaitValues(turn_, state);
+    turn_.Advance();
   }
 
  private:
-  static __device__ int Stage(int32_t tile) { return tile % kStages; }
-  static __device__ uint32_t Phase(int32_t tile) { return tile / kStages % 2; }
-
-  __device__ void StartScores(int32_t tile, float (&scores)[kKeys / 8][4]) {
-    Barrier(&shared_.keys_full[Stage(tile)]).Wait(Phase(tile));
+  __device__ void StartScores(const TileTurn& tile,
+                              float (&scores)[kKeys / 8][4]) {
+    Barrier(&shared_.keys_full[tile.stage()]).Wait(tile.phase());
     const uint64_t keys =
-        SwizzledFactor(SharedAddress(shared_.keys[Stage(tile)].bytes));
+        SwizzledFactor(SharedAddress(shared_.keys[tile.stage()].bytes));
     HoldSums(scores);
     BeginProducts();
 #pragma unroll
@@ -236,18 +254,19 @@ class TileWalk {
   }
 
   template <int kPending>
-  __device__ void AwaitScores(int32_t tile, float (&scores)[kKeys / 8][4]) {
+  __device__ void AwaitScores(const TileTurn& tile,
+                              float (&scores)[kKeys / 8][4]) {
     AwaitProducts<kPending>();
     HoldSums(scores);
-    Release(&shared_.keys_empty[Stage(tile)]);
+    Release(&shared_.keys_empty[tile.stage()]);
   }
 
-  __device__ void StartValues(int32_t tile,
+  __device__ void StartValues(const TileTurn& tile,
                               const uint32_t (&weights)[kKeys / 16][4],
                               RowState<kHeadDim>& state) {
-    Barrier(&shared_.values_full[Stage(tile)]).Wait(Phase(tile));
+    Barrier(&shared_.values_full[tile.stage()]).Wait(tile.phase());
     const uint64_t values = SwizzledColumns(
-        SharedAddress(shared_.values[Stage(tile)].bytes), kHalfBytes);
+        SharedAddress(shared_.values[tile.stage()].bytes), kHalfBytes);
     HoldSums(state.acc);
     BeginProducts();
 #pragma unroll
@@ -257,10 +276,10 @@ class TileWalk {
     EndProducts();
   }
 
-  __device__ void AwaitValues(int32_t tile, RowState<kHeadDim>& state) {
+  __device__ void AwaitValues(const TileTurn& tile, RowState<kHeadDim>& state) {
     AwaitProducts<0>();
     HoldSums(state.acc);
-    Release(&shared_.values_empty[Stage(tile)]);
+    Release(&shared_.values_empty[tile.stage()]);
   }
 
   static __device__ void Release(uint64_t* empty) {
@@ -278,17 +297,17 @@ class TileWalk {
   Shared<kHeadDim>& shared_;
   const uint64_t queries_;
   const Turns turns_;
+  TileTurn turn_;
 };
 
 template <typename T, int kHeadDim>
 __device__ void Consume(const PagedAttentionArgs<T>& args, const RowBlock& rows,
-                        const KeySplit& split, Shared<kHeadDim>& shared) {
-  const int warpgroup = __shfl_sync(kAllLanes, threadIdx.x / 128, 0);
+                        const KeySplit& split, int warpgroup,
+                        TileWalk<T, kHeadDim>& walk, Shared<kHeadDim>& shared) {
   const int warp_row = threadIdx.x / 32 * 16;
   RowState<kHeadDim> state;
   if (split.begin < split.end) {
     LoadQueries(args, rows, warpgroup, shared.queries);
-    TileWalk<T, kHeadDim> walk(shared, warpgroup);
     walk.Run(split, FindVisibility(rows, warp_row, args.window),
              args.scale * kLog2E, state);
   }
@@ -327,7 +346,8 @@ template <typename T, int kHeadDim>
 __global__ void __launch_bounds__(kThreads, 1)
     Sm90PrefillKernel(const __grid_constant__ CUtensorMap key_map,
                       const __grid_constant__ CUtensorMap value_map,
-                      const PagedAttentionArgs<T> args, int32_t num_splits) {
+                      const PagedAttentionArgs<T> args, const RowItems items,
+                      int32_t num_splits) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   extern __shared__ unsigned char memory[];
   auto& shared = *reinterpret_cast<Shared<kHeadDim>*>(
@@ -337,19 +357,31 @@ __global__ void __launch_bounds__(kThreads, 1)
   __syncthreads();
   LetNextKernelStart();
   WaitForInputs();
-  const RowBlock rows = FindRows<kRows>(args, num_splits);
-  if (rows.first_row >= rows.num_rows) return;
-  const KeySplit split =
-      FindKeySplit<kRows, kKeys>(args, rows, num_splits, kMinSplitTiles);
+  const auto for_items = [&](auto function) {
+    const auto step = static_cast<int32_t>(gridDim.x) / num_splits;
+    for (int32_t item = static_cast<int32_t>(blockIdx.x) / num_splits;
+         item < items.count(); item += step) {
+      const RowBlock rows = items.Find<kRows>(args, item);
+      if (rows.first_row >= rows.num_rows) continue;
+      function(rows, FindKeySplit<kRows, kKeys>(args, rows, num_splits,
+                                                kMinSplitTiles));
+    }
+  };
   if (threadIdx.x >= kConsumers) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
-    if (threadIdx.x < kConsumers + 32) {
-      LoadTiles<T>(key_map, value_map, args, rows, split, shared);
-    }
+    if (threadIdx.x >= kConsumers + 32) return;
+    TileTurn turn;
+    for_items([&](const RowBlock& rows, const KeySplit& split) {
+      LoadTiles<T>(key_map, value_map, args, rows, split, turn, shared);
+    });
     return;
   }
   asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
-  Consume(args, rows, split, shared);
+  const int warpgroup = __shfl_sync(kAllLanes, threadIdx.x / 128, 0);
+  TileWalk<T, kHeadDim> walk(shared, warpgroup);
+  for_items([&](const RowBlock& rows, const KeySplit& split) {
+    Consume(args, rows, split, warpgroup, walk, shared);
+  });
 #else
   __trap();  // built for a Hopper without its own instructions
 #endif
@@ -374,16 +406,19 @@ void LaunchPrefill(const PagedAttentionArgs<T>& args, int32_t max_queries,
         Sm90PrefillKernel<T, kHeadDim>,
         {.block = kThreads, .shared_bytes = kSharedBytes<kHeadDim>});
   }();
-  const int32_t rows = max_queries * (args.num_heads / args.num_kv_heads);
-  const int32_t row_blocks = (rows + kRows - 1) / kRows;
-  const int32_t num_splits = ChooseKeySplits(args, row_blocks, room);
+  const RowItems items = CountRowItems<kRows>(args, max_queries);
+  const int32_t num_splits = ChooseKeySplits(items.count(), room);
+  // Members of a cluster keep their partial results where tiles were, so there
+  // each has one item.
+  const int32_t blocks = num_splits == 1 ? std::min(items.count(), room[0])
+                                         : items.count() * num_splits;
   Launch(Sm90PrefillKernel<T, kHeadDim>,
-         {.grid = RowGrid(args, row_blocks, num_splits),
+         {.grid = dim3(static_cast<uint32_t>(blocks)),
           .block = kThreads,
           .shared_bytes = kSharedBytes<kHeadDim>,
           .cluster = static_cast<uint32_t>(num_splits)},
          stream, CacheMap(args, args.k_cache), CacheMap(args, args.v_cache),
-         args, num_splits);
+         args, items, num_splits);
 }
 
 }  // namespace
