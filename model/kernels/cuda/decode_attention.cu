@@ -13,7 +13,8 @@
 // takes one sequence, key-value head and split of its blocks of keys. Each warp
 // has a ring of tiles of its own, one KV block a tile, and a softmax of its
 // own over every fourth of them; the query heads of the group are the rows of
-// its products. Warps and splits are merged at the end.
+// its products. Warps are merged at the end, and then splits: each thread block
+// sends what it has of some dimensions to the block that joins these.
 
 namespace drover::kernels::cuda {
 namespace {
@@ -97,6 +98,34 @@ struct DecodeShared {
     KvTile<T, kHeadDim> rings[kWarps][kStages];
     float partials[kWarps][kRows][kPartialSize<kHeadDim>];
   };
+  float received[];  // ReceivedPartials
+};
+
+// What the splits of a sequence and head send each other: `count` of them, each
+// joining some dimensions of all. Laid out [split, row, dimension], with
+// maximum and sum behind the dimensions.
+template <int kHeadDim>
+struct ReceivedPartials {
+  int32_t count = 1;
+  int32_t group = 1;
+
+  __host__ __device__ int32_t dims_each() const {
+    return (kHeadDim + count - 1) / count;
+  }
+  __host__ __device__ int32_t num_floats() const {
+    return count * group * (dims_each() + 2);
+  }
+  __device__ int32_t OwnerOf(int32_t d) const { return d / dims_each(); }
+  __device__ int32_t FirstDim(int32_t owner) const {
+    return min(owner * dims_each(), kHeadDim);
+  }
+  // Of (row, column) of `split`'s partials, in its owner's memory; columns
+  // kHeadDim and kHeadDim + 1 are maximum and sum, which every owner gets.
+  __device__ int32_t Index(int32_t split, int32_t row, int32_t column) const {
+    const int32_t in_row = column < kHeadDim ? column % dims_each()
+                                             : dims_each() + column - kHeadDim;
+    return (split * group + row) * (dims_each() + 2) + in_row;
+  }
 };
 
 // Rotates elements [8 c, 8 c + 8) of both halves of a head.
@@ -160,7 +189,9 @@ __device__ void AppendKey(const RopeAttentionArgs<T>& args, const Split& split,
       *tile->keys.At(row, chunk) = __builtin_bit_cast(uint4, key);
     }
   };
-  const int i = threadIdx.x;
+  // The warp that has the fewest queries to prepare.
+  const int i = static_cast<int>(threadIdx.x) - (kThreads - 32);
+  if (i < 0) return;
   if (i < kHalfChunks) {
     const int64_t angle = int64_t{split.position} * (kHeadDim / 2);
     Vec<T> low;
@@ -289,11 +320,10 @@ class TileWalk {
 };
 
 // Joins up to 32 softmaxes: load(i, row, column) reads the i-th. Calls
-// store(row, d, mean, max, sum) for those (row, d) that are this thread block's
-// when `num_parts` of them share the work.
+// store(row, d, mean, max, sum) for the dimensions d of [begin, end).
 template <int kHeadDim, typename Load, typename Store>
-__device__ void Merge(int32_t num_partials, int32_t group, int32_t part,
-                      int32_t num_parts, Load load, Store store) {
+__device__ void Merge(int32_t num_partials, int32_t group, int32_t begin,
+                      int32_t end, Load load, Store store) {
   __shared__ float weights[kRows][32];
   __shared__ float maxima[kRows];
   __shared__ float sums[kRows];
@@ -312,10 +342,10 @@ __device__ void Merge(int32_t num_partials, int32_t group, int32_t part,
     sums[row] = total;
   }
   __syncthreads();
-  for (int32_t i = part * kThreads + threadIdx.x; i < group * kHeadDim;
-       i += num_parts * kThreads) {
-    const int32_t row = i / kHeadDim;
-    const int32_t d = i % kHeadDim;
+  const int32_t num_dims = end - begin;
+  for (int32_t i = threadIdx.x; i < group * num_dims; i += kThreads) {
+    const int32_t row = i / num_dims;
+    const int32_t d = begin + i % num_dims;
     float mean = 0.0f;
 #pragma unroll 8
     for (int32_t j = 0; j < num_partials; ++j) {
@@ -326,8 +356,8 @@ __device__ void Merge(int32_t num_partials, int32_t group, int32_t part,
 }
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-// The splits of a sequence and head are a thread block cluster and read each
-// other's shared memory.
+// The splits of a sequence and head are a thread block cluster and write to
+// each other's shared memory.
 constexpr bool kHasClusters = true;
 #else
 constexpr bool kHasClusters = false;
@@ -343,7 +373,7 @@ __device__ void MergeThroughMemory(const PagedAttentionArgs<T>& args,
   const int32_t pair = split.sequence * args.num_kv_heads + split.kv_head;
   const int32_t stride = split.group * kPartialSize<kHeadDim>;
   float* partials = workspace.partials + int64_t{pair} * num_splits * stride;
-  Merge<kHeadDim>(kWarps, split.group, 0, 1, load,
+  Merge<kHeadDim>(kWarps, split.group, 0, kHeadDim, load,
                   [&](int row, int d, float mean, float max, float sum) {
                     float* partial = partials + split.index * stride +
                                      row * kPartialSize<kHeadDim>;
@@ -363,10 +393,38 @@ __device__ void MergeThroughMemory(const PagedAttentionArgs<T>& args,
   if (!is_last) return;
   __threadfence();
   Merge<kHeadDim>(
-      split.count, split.group, 0, 1,
+      split.count, split.group, 0, kHeadDim,
       [&](int i, int row, int column) {
         return __ldcg(partials + i * stride + row * kPartialSize<kHeadDim> +
                       column);
+      },
+      store);
+}
+
+// With clusters. `received` lies at the same place in every block's memory.
+template <int kHeadDim, typename Load, typename Store>
+__device__ void MergeInCluster(const Split& split, float* received, Load load,
+                               Store store) {
+  const ReceivedPartials<kHeadDim> layout = {split.count, split.group};
+  AwaitArrivals();  // all have begun
+  Merge<kHeadDim>(
+      kWarps, split.group, 0, kHeadDim, load,
+      [&](int row, int d, float mean, float max, float sum) {
+        const auto send = [&](int32_t owner, int column, float value) {
+          *InCluster(received + layout.Index(split.index, row, column), owner) =
+              value;
+        };
+        send(layout.OwnerOf(d), d, mean);
+        if (d >= split.count) return;
+        send(d, kHeadDim, max);
+        send(d, kHeadDim + 1, sum);
+      });
+  AwaitCluster();  // all have sent
+  Merge<kHeadDim>(
+      split.count, split.group, layout.FirstDim(split.index),
+      layout.FirstDim(split.index + 1),
+      [&](int i, int row, int column) {
+        return received[layout.Index(i, row, column)];
       },
       store);
 }
@@ -377,15 +435,14 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
                  int32_t num_splits) {
   extern __shared__ __align__(128) unsigned char memory[];
   auto& shared = *reinterpret_cast<DecodeShared<T, kHeadDim, kStages>*>(memory);
+  const bool is_in_cluster = kHasClusters && num_splits > 1;
+  if (is_in_cluster) ArriveInCluster();
   LetNextKernelStart();
   if (!args.is_settled) WaitForInputs();
   const Split split = FindSplit(args.attention, num_splits);
-  const bool joins_cluster = kHasClusters && split.count > 1;
   if (split.IsEmpty()) {
-    if (joins_cluster) {
-      AwaitCluster();
-      AwaitCluster();
-    }
+    if (is_in_cluster) AwaitArrivals();
+    if (is_in_cluster && split.count > 1) AwaitCluster();
     return;
   }
   const int warp = threadIdx.x / 32;
@@ -421,22 +478,19 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
     return shared.partials[i][row][column];
   };
   if (split.count == 1) {
-    Merge<kHeadDim>(kWarps, split.group, 0, 1, local, store);
+    Merge<kHeadDim>(kWarps, split.group, 0, kHeadDim, local, store);
+    if (is_in_cluster) AwaitArrivals();
   } else if constexpr (kHasClusters) {
-    AwaitCluster();  // all have stored
-    Merge<kHeadDim>(
-        kWarps * split.count, split.group, split.index, split.count,
-        [&](int i, int row, int column) {
-          return *InCluster(&shared.partials[i % kWarps][row][column],
-                            i / kWarps);
-        },
-        store);
-    AwaitCluster();  // all have read
+    MergeInCluster<kHeadDim>(split, shared.received, local, store);
   } else {
     MergeThroughMemory<kHeadDim>(args.attention, split, num_splits, workspace,
                                  local, store);
   }
 }
+
+// Of ReceivedPartials: each split's share is rounded up.
+template <int kHeadDim>
+constexpr size_t kMaxReceivedFloats = kMaxGroup*(kHeadDim + 3 * kMaxSplits);
 
 // Thread blocks that share a sequence with others: at most the target.
 int64_t NumPartialFloats(int32_t group, int32_t head_dim) {
@@ -448,21 +502,30 @@ void LaunchStages(const RopeAttentionArgs<T>& args,
                   const DecodeWorkspace& workspace, CudaStream stream) {
   constexpr size_t kBytes = sizeof(DecodeShared<T, kHeadDim, kStages>);
   static const bool allowed = [] {
-    AllowSharedMemory(DecodeKernel<T, kHeadDim, kStages>, kBytes);
+    AllowSharedMemory(DecodeKernel<T, kHeadDim, kStages>,
+                      kBytes + kMaxReceivedFloats<kHeadDim> * sizeof(float));
     return true;
   }();
   static_cast<void>(allowed);
   const PagedAttentionArgs<T>& attention = args.attention;
   const int32_t num_splits =
       NumSplits(attention.num_seqs, attention.num_kv_heads);
-  Launch(DecodeKernel<T, kHeadDim, kStages>,
-         {.grid = dim3(static_cast<uint32_t>(num_splits),
-                       static_cast<uint32_t>(attention.num_kv_heads),
-                       static_cast<uint32_t>(attention.num_seqs)),
-          .block = kThreads,
-          .shared_bytes = kBytes,
-          .cluster = static_cast<uint32_t>(num_splits)},
-         stream, args, workspace, num_splits);
+  // Fewer splits may have keys.
+  int32_t received = 0;
+  for (int32_t count = 2; count <= num_splits; ++count) {
+    const ReceivedPartials<kHeadDim> layout = {
+        count, attention.num_heads / attention.num_kv_heads};
+    received = std::max(received, layout.num_floats());
+  }
+  Launch(
+      DecodeKernel<T, kHeadDim, kStages>,
+      {.grid = dim3(static_cast<uint32_t>(num_splits),
+                    static_cast<uint32_t>(attention.num_kv_heads),
+                    static_cast<uint32_t>(attention.num_seqs)),
+       .block = kThreads,
+       .shared_bytes = kBytes + static_cast<size_t>(received) * sizeof(float),
+       .cluster = static_cast<uint32_t>(num_splits)},
+      stream, args, workspace, num_splits);
 }
 
 // A few thread blocks each need two tiles on their way; where there are enough
