@@ -195,16 +195,17 @@ std::vector<Way> MakeWays(const Group& group, const Nccl& nccl) {
       {"with norm", [&group](const Rank& rank, int index, size_t bytes) {
          const auto elements = static_cast<int64_t>(bytes / sizeof(BFloat16));
          const int64_t size = std::min(elements, kHidden);
-         kernels::cuda::AllReduceNorm<BFloat16>({.regions = group.norms,
-                                                 .rank = index,
-                                                 .world_size = group.size,
-                                                 .x = group.x,
-                                                 .residual = rank.residual,
-                                                 .weight = rank.weight,
-                                                 .out = rank.out,
-                                                 .num_tokens = elements / size,
-                                                 .hidden_size = size},
-                                                rank.stream);
+         kernels::cuda::AllReduceNorm<BFloat16>(
+             {.group = {.regions = group.norms,
+                        .rank = index,
+                        .world_size = group.size},
+              .x = group.x,
+              .residual = rank.residual,
+              .weight = rank.weight,
+              .out = rank.out,
+              .num_tokens = elements / size,
+              .hidden_size = size},
+             rank.stream);
        }}};
   if (nccl.found()) {
     ways.push_back({"NCCL", [&nccl](const Rank& rank, int, size_t bytes) {

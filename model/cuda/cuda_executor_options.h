@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -19,6 +20,8 @@ struct CudaExecutorOptions {
   int32_t device = 0;
   // The most entries that sampling parameters may ask for.
   int32_t max_top_n = 10;
+  // Sums over ranks of more bytes are NCCL's; unset: what is faster.
+  std::optional<int64_t> nccl_above_bytes;
   // False: every step is launched kernel by kernel. For tests.
   bool use_graphs = true;
 

@@ -47,23 +47,23 @@ std::vector<int64_t> TunedRows(int64_t max_rows, int64_t max_logit_rows) {
   return rows;
 }
 
-// What is summed over ranks; by number, the buffer that a part lies in. One
-// after the other they differ.
-enum Sum : int32_t { kEmbeddingSum, kAttentionSum, kMlpSum };
-static_assert(kMlpSum < DeviceCollective::kNumPartBuffers);
+// A forward of so many rows is computed in two pieces, the sum of the one over
+// ranks beside the products of the other.
+constexpr int32_t kMinRowsInPieces = 1024;
 
 template <typename T>
 class TypedLlama : public CudaLlama {
  public:
   TypedLlama(const ModelConfig& config, const CudaLlamaLimits& limits,
-             DeviceWeights weights, Matmul matmul,
-             const DeviceCollective* collective)
+             DeviceWeights weights, Matmul matmul, DeviceCollective* collective)
       : config_(LocalConfig(config, weights.partition)),
         limits_(limits),
         weights_(std::move(weights)),
         matmul_(std::move(matmul)),
         collective_(collective) {
     if (collective == nullptr) return;
+    row_group_ = collective->row_group();
+    joins_in_gemv_ = CanJoinInGemv();
     const int32_t world_size = collective->group().world_size();
     for (int32_t rank = 0; rank < world_size; ++rank) {
       const auto partition = PartitionModel(config, rank, world_size);
@@ -87,9 +87,20 @@ class TypedLlama : public CudaLlama {
                       cudaStream_t stream) override;
 
  private:
+  using Buffer = DeviceCollective::Buffer;
+  // Rows of a forward that is computed in pieces.
+  struct Piece {
+    int32_t index = 0;
+    int32_t begin = 0;
+    int32_t end = 0;
+
+    int32_t size() const { return end - begin; }
+  };
+  using Pieces = std::array<Piece, DeviceCollective::kNumPieces>;
+
   void TakeBuffers(Arena& arena);
   absl::Status Tune();
-  void Embed(int32_t num_rows, cudaStream_t stream);
+  absl::Status Embed(int32_t num_rows, cudaStream_t stream);
   // residual_ has the embeddings of all ids.
   absl::Status PlaceGivenRows(const StepShape& shape, cudaStream_t stream);
   absl::Status Layer(size_t index, const StepShape& shape, cudaStream_t stream);
@@ -97,7 +108,7 @@ class TypedLlama : public CudaLlama {
                               T* out, int32_t num_rows, cudaStream_t stream);
   // What a rank computes of a sum to be added to the residual stream goes where
   // the sum over ranks takes it from, or is added by the product itself.
-  T* sum_output(Sum sum) const {
+  T* sum_output(Buffer sum) const {
     return collective_ != nullptr ? static_cast<T*>(collective_->part(sum))
                                   : residual_;
   }
@@ -108,14 +119,29 @@ class TypedLlama : public CudaLlama {
     return collective_ != nullptr ? MatmulOutput::kStore : MatmulOutput::kAdd;
   }
   // residual_ += x . weight^T, or that is left to the next NormResidual.
-  absl::Status ProjectAndAdd(Sum sum, const DeviceLinear& linear, const T* x,
+  absl::Status ProjectAndAdd(Buffer sum, const DeviceLinear& linear, const T* x,
                              int32_t num_rows, bool is_last,
                              cudaStream_t stream);
   absl::Status Mlp(const DeviceLayer& layer, int32_t num_rows, bool is_last,
                    cudaStream_t stream);
-  void NormResidual(const void* weight, int32_t num_rows, cudaStream_t stream);
-  void SumOverRanks(const void* weight, bool adds_residual, int32_t num_rows,
-                    cudaStream_t stream);
+  // Whether sums over ranks are joined by the Gemv that takes them.
+  bool JoinsInGemv(int32_t num_rows) const {
+    return num_rows == 1 && joins_in_gemv_;
+  }
+  bool CanJoinInGemv() const;
+  absl::Status NormResidual(const void* weight, int32_t num_rows,
+                            cudaStream_t stream);
+  kernels::cuda::AllReduceNormArgs<T> SumArgs(const void* weight,
+                                              int32_t num_rows) const;
+  absl::Status LayerInPieces(size_t index, const StepShape& shape,
+                             const Pieces& pieces, cudaStream_t stream);
+  absl::Status MlpPiece(const DeviceLayer& layer, const Piece& piece,
+                        cudaStream_t stream);
+  absl::Status SumPiece(Buffer buffer, const Piece& piece, const void* weight,
+                        cudaStream_t stream);
+  absl::Status ForwardInPieces(const StepShape& shape, cudaStream_t stream);
+  absl::Status SumOverRanks(const void* weight, bool adds_residual,
+                            int32_t num_rows, cudaStream_t stream);
   absl::Status Head(const T* x, int32_t num_rows, cudaStream_t stream);
   absl::Status ProjectHead(const T* x, float* out, int32_t num_rows,
                            cudaStream_t stream);
@@ -143,11 +169,15 @@ class TypedLlama : public CudaLlama {
   const CudaLlamaLimits limits_;
   DeviceWeights weights_;
   Matmul matmul_;
-  const DeviceCollective* const collective_;
+  DeviceCollective* const collective_;
 
   DeviceMemory memory_;  // of everything below
   StepInputs inputs_;
-  T* residual_ = nullptr;   // [max_rows, hidden_size]
+  T* residual_ = nullptr;  // [max_rows, hidden_size]
+  // [1, hidden_size]: a Gemv that adds a sum to the one writes the other. Which
+  // is which depends on the shape of the step alone.
+  T* residuals_[2] = {};
+  T* other_residual_ = nullptr;
   T* normed_ = nullptr;     // [max_rows, hidden_size]
   T* qkv_ = nullptr;        // [max_rows, q_size + 2 kv_size]
   T* attended_ = nullptr;   // [max_rows, q_size]
@@ -159,7 +189,9 @@ class TypedLlama : public CudaLlama {
   float* partials_ = nullptr;
   bool has_partials_ = false;
   // with a collective that, or this rank's part of a sum.
-  std::optional<Sum> open_sum_;
+  std::optional<Buffer> open_sum_;
+  kernels::cuda::RowGroup row_group_;  // of the collective
+  bool joins_in_gemv_ = false;
   float* logits_ = nullptr;
   // [max_logit_rows, partition.vocab.size]: this rank's, with a collective.
   float* own_logits_ = nullptr;
@@ -188,7 +220,8 @@ void TypedLlama<T>::TakeBuffers(Arena& arena) {
   inputs_.block_tables =
       arena.Take<int32_t>(sequences * limits_.max_blocks_per_seq);
   inputs_.sample_slots = arena.Take<int32_t>(sequences);
-  residual_ = arena.Take<T>(rows * hidden);
+  residual_ = residuals_[0] = arena.Take<T>(rows * hidden);
+  residuals_[1] = arena.Take<T>(collective_ != nullptr ? hidden : 0);
   normed_ = arena.Take<T>(rows * hidden);
   qkv_ = arena.Take<T>(rows * (q_size + 2 * kv_size));
   attended_ = arena.Take<T>(rows * q_size);
@@ -251,11 +284,13 @@ absl::Status TypedLlama<T>::Tune() {
   DROVER_RETURN_IF_ERROR(tune(&DeviceLayer::qkv, /*silu_mul=*/false,
                               MatmulOutput::kStore, normed_, qkv_));
   DROVER_RETURN_IF_ERROR(tune(&DeviceLayer::o, /*silu_mul=*/false, sum_mode(),
-                              attended_, sum_output(kAttentionSum)));
+                              attended_,
+                              sum_output(DeviceCollective::kAttention)));
   DROVER_RETURN_IF_ERROR(tune(&DeviceLayer::gate_up, /*silu_mul=*/true,
                               MatmulOutput::kStore, normed_, gate_up_));
   DROVER_RETURN_IF_ERROR(tune(&DeviceLayer::down, /*silu_mul=*/false,
-                              sum_mode(), activated_, sum_output(kMlpSum)));
+                              sum_mode(), activated_,
+                              sum_output(DeviceCollective::kMlp)));
   DROVER_RETURN_IF_ERROR(
       matmul_.Tune({&weights_.head}, MatmulOutput::kStoreFloat, /*min_rows=*/1,
                    limits_.max_logit_rows, gathered_, own_logits_));
@@ -266,8 +301,17 @@ absl::Status TypedLlama<T>::Tune() {
 template <typename T>
 absl::Status TypedLlama<T>::Forward(const StepShape& shape,
                                     cudaStream_t stream) {
-  Embed(shape.num_rows, stream);
+  residual_ = residuals_[0];
+  other_residual_ = residuals_[1];
+  DROVER_RETURN_IF_ERROR(Embed(shape.num_rows, stream));
   DROVER_RETURN_IF_ERROR(PlaceGivenRows(shape, stream));
+  // Not in a graph: what pieces wait for changes from step to step.
+  const bool has_chunks = shape.num_decodes < shape.num_sequences;
+  if (has_chunks && shape.num_rows >= kMinRowsInPieces &&
+      collective_ != nullptr && collective_->sends_pieces()) {
+    DROVER_RETURN_IF_ERROR(ForwardInPieces(shape, stream));
+    return kernels::cuda::LaunchStatus("the forward");
+  }
   for (size_t i = 0; i < weights_.layers.size(); ++i) {
     DROVER_RETURN_IF_ERROR(Layer(i, shape, stream));
   }
@@ -276,20 +320,21 @@ absl::Status TypedLlama<T>::Forward(const StepShape& shape,
 
 // An id's row comes from the rank that has it; the others add zeros.
 template <typename T>
-void TypedLlama<T>::Embed(int32_t num_rows, cudaStream_t stream) {
+absl::Status TypedLlama<T>::Embed(int32_t num_rows, cudaStream_t stream) {
   const Slice& vocab = weights_.partition.vocab;
   kernels::cuda::GatherPart<T>(
       {.gather = {.table = static_cast<const T*>(weights_.embedding),
                   .ids = inputs_.token_ids,
-                  .out = sum_output(kEmbeddingSum),
+                  .out = sum_output(DeviceCollective::kEmbedding),
                   .num_rows = num_rows,
                   .row_size = config_.hidden_size},
        .first_id = static_cast<int32_t>(vocab.begin),
        .num_table_rows = static_cast<int32_t>(vocab.size)},
       stream);
-  if (collective_ == nullptr) return;
-  open_sum_ = kEmbeddingSum;
-  SumOverRanks(/*weight=*/nullptr, /*adds_residual=*/false, num_rows, stream);
+  if (collective_ == nullptr) return absl::OkStatus();
+  open_sum_ = DeviceCollective::kEmbedding;
+  return SumOverRanks(/*weight=*/nullptr, /*adds_residual=*/false, num_rows,
+                      stream);
 }
 
 template <typename T>
@@ -312,15 +357,33 @@ absl::Status TypedLlama<T>::Layer(size_t index, const StepShape& shape,
   DROVER_RETURN_IF_ERROR(
       NormAndProject(layer.input_norm, layer.qkv, qkv_, num_rows, stream));
   Attend(index, shape, stream);
-  DROVER_RETURN_IF_ERROR(ProjectAndAdd(kAttentionSum, layer.o, attended_,
-                                       num_rows,
+  DROVER_RETURN_IF_ERROR(ProjectAndAdd(DeviceCollective::kAttention, layer.o,
+                                       attended_, num_rows,
                                        /*is_last=*/false, stream));
   const bool is_last = index + 1 == weights_.layers.size();
   DROVER_RETURN_IF_ERROR(Mlp(layer, num_rows, is_last, stream));
   if (is_last && collective_ != nullptr) {
-    SumOverRanks(/*weight=*/nullptr, /*adds_residual=*/true, num_rows, stream);
+    return SumOverRanks(/*weight=*/nullptr, /*adds_residual=*/true, num_rows,
+                        stream);
   }
   return absl::OkStatus();
+}
+
+template <typename T>
+bool TypedLlama<T>::CanJoinInGemv() const {
+  const DeviceLayer& layer = weights_.layers.front();
+  const auto supported = [](const DeviceLinear& linear, GemvInput input) {
+    return kernels::cuda::GemvSupported<T>(
+        {.input = input,
+         .num_tokens = 1,
+         .in_features = static_cast<int32_t>(linear.in_features),
+         .out_features = static_cast<int32_t>(linear.out_features)});
+  };
+  return kernels::cuda::CanSendRows<T>(config_.hidden_size) &&
+         supported(layer.qkv, GemvInput::kAllReduceNorm) &&
+         supported(layer.o, GemvInput::kNone) &&
+         supported(layer.gate_up, GemvInput::kAllReduceNorm) &&
+         supported(layer.down, GemvInput::kSiluMul);
 }
 
 template <typename T>
@@ -357,6 +420,20 @@ absl::Status TypedLlama<T>::NormAndProject(const void* norm,
                                            const DeviceLinear& linear, T* out,
                                            int32_t num_rows,
                                            cudaStream_t stream) {
+  if (open_sum_.has_value() && JoinsInGemv(num_rows)) {
+    T* const sum = other_residual_;
+    DROVER_CHECK(TryGemv({.x = sum_output(*open_sum_),
+                          .out = out,
+                          .norm_weight = static_cast<const T*>(norm),
+                          .input = GemvInput::kAllReduceNorm,
+                          .ranks = row_group_,
+                          .residual_in = residual_,
+                          .residual_sum = sum},
+                         linear, num_rows, stream));
+    other_residual_ = std::exchange(residual_, sum);
+    open_sum_.reset();
+    return absl::OkStatus();
+  }
   // Gemv norms the residual stream itself, so nothing may be left to add to it.
   if (num_rows == 1 && !has_partials_ && !open_sum_.has_value() &&
       TryGemv({.x = residual_,
@@ -366,7 +443,7 @@ absl::Status TypedLlama<T>::NormAndProject(const void* norm,
               linear, num_rows, stream)) {
     return absl::OkStatus();
   }
-  NormResidual(norm, num_rows, stream);
+  DROVER_RETURN_IF_ERROR(NormResidual(norm, num_rows, stream));
   if (TryGemv({.x = normed_, .out = out}, linear, num_rows, stream) ||
       TrySkinnyGemm({.x = normed_, .out = out}, linear, num_rows, stream)) {
     return absl::OkStatus();
@@ -377,13 +454,18 @@ absl::Status TypedLlama<T>::NormAndProject(const void* norm,
 
 // The last product before the head leaves no partials, which only a norm joins.
 template <typename T>
-absl::Status TypedLlama<T>::ProjectAndAdd(Sum sum, const DeviceLinear& linear,
+absl::Status TypedLlama<T>::ProjectAndAdd(Buffer sum,
+                                          const DeviceLinear& linear,
                                           const T* x, int32_t num_rows,
                                           bool is_last, cudaStream_t stream) {
   if (collective_ != nullptr) open_sum_ = sum;
   T* const out = sum_output(sum);
-  if (TryGemv({.x = x, .residual = added_residual(), .out = out}, linear,
-              num_rows, stream)) {
+  if (TryGemv({.x = x,
+               .residual = added_residual(),
+               .out = out,
+               .ranks = row_group_,
+               .begins_all_reduce = JoinsInGemv(num_rows) && !is_last},
+              linear, num_rows, stream)) {
     return absl::OkStatus();
   }
   if ((!is_last || collective_ != nullptr) && linear.bias == nullptr &&
@@ -404,11 +486,12 @@ template <typename T>
 absl::Status TypedLlama<T>::Mlp(const DeviceLayer& layer, int32_t num_rows,
                                 bool is_last, cudaStream_t stream) {
   if (num_rows > kMaxGemvRows) {
-    NormResidual(layer.post_attention_norm, num_rows, stream);
+    DROVER_RETURN_IF_ERROR(
+        NormResidual(layer.post_attention_norm, num_rows, stream));
     if (TrySkinnyGemm({.x = normed_, .out = activated_, .silu_mul = true},
                       layer.gate_up, num_rows, stream)) {
-      return ProjectAndAdd(kMlpSum, layer.down, activated_, num_rows, is_last,
-                           stream);
+      return ProjectAndAdd(DeviceCollective::kMlp, layer.down, activated_,
+                           num_rows, is_last, stream);
     }
     DROVER_RETURN_IF_ERROR(matmul_.Run(layer.gate_up, MatmulOutput::kStore,
                                        normed_, gate_up_, num_rows, stream));
@@ -416,12 +499,15 @@ absl::Status TypedLlama<T>::Mlp(const DeviceLayer& layer, int32_t num_rows,
     DROVER_RETURN_IF_ERROR(NormAndProject(
         layer.post_attention_norm, layer.gate_up, gate_up_, num_rows, stream));
   }
-  if (num_rows == 1 && TryGemv({.x = gate_up_,
-                                .residual = added_residual(),
-                                .out = sum_output(kMlpSum),
-                                .input = GemvInput::kSiluMul},
-                               layer.down, num_rows, stream)) {
-    if (collective_ != nullptr) open_sum_ = kMlpSum;
+  if (num_rows == 1 &&
+      TryGemv({.x = gate_up_,
+               .residual = added_residual(),
+               .out = sum_output(DeviceCollective::kMlp),
+               .input = GemvInput::kSiluMul,
+               .ranks = row_group_,
+               .begins_all_reduce = JoinsInGemv(num_rows) && !is_last},
+              layer.down, num_rows, stream)) {
+    if (collective_ != nullptr) open_sum_ = DeviceCollective::kMlp;
     return absl::OkStatus();
   }
   kernels::cuda::SiluMul<T>({.gate_up = gate_up_,
@@ -429,21 +515,20 @@ absl::Status TypedLlama<T>::Mlp(const DeviceLayer& layer, int32_t num_rows,
                              .num_tokens = num_rows,
                              .intermediate_size = config_.intermediate_size},
                             stream);
-  return ProjectAndAdd(kMlpSum, layer.down, activated_, num_rows, is_last,
-                       stream);
+  return ProjectAndAdd(DeviceCollective::kMlp, layer.down, activated_, num_rows,
+                       is_last, stream);
 }
 
 // To normed_.
 template <typename T>
-void TypedLlama<T>::NormResidual(const void* weight, int32_t num_rows,
-                                 cudaStream_t stream) {
+absl::Status TypedLlama<T>::NormResidual(const void* weight, int32_t num_rows,
+                                         cudaStream_t stream) {
   if (open_sum_.has_value()) {
-    SumOverRanks(weight, /*adds_residual=*/true, num_rows, stream);
-    return;
+    return SumOverRanks(weight, /*adds_residual=*/true, num_rows, stream);
   }
   if (!has_partials_) {
     Norm(residual_, weight, normed_, num_rows, stream);
-    return;
+    return absl::OkStatus();
   }
   has_partials_ = false;
   kernels::cuda::JoinRmsNorm<T>(
@@ -456,25 +541,120 @@ void TypedLlama<T>::NormResidual(const void* weight, int32_t num_rows,
        .hidden_size = config_.hidden_size,
        .epsilon = static_cast<float>(config_.rms_norm_eps)},
       stream);
+  return absl::OkStatus();
 }
 
 // Of what ProjectAndAdd left. weight: null, or of the norm, to normed_.
 template <typename T>
-void TypedLlama<T>::SumOverRanks(const void* weight, bool adds_residual,
-                                 int32_t num_rows, cudaStream_t stream) {
-  collective_->AllReduceNorm<T>(
-      {.partials = has_partials_ ? partials_ : nullptr,
-       .num_partials = kNumPartials,
-       .adds_residual = adds_residual,
-       .residual = residual_,
-       .weight = static_cast<const T*>(weight),
-       .out = normed_,
-       .num_tokens = num_rows,
-       .hidden_size = config_.hidden_size,
-       .epsilon = static_cast<float>(config_.rms_norm_eps)},
-      *open_sum_, stream);
+absl::Status TypedLlama<T>::SumOverRanks(const void* weight, bool adds_residual,
+                                         int32_t num_rows,
+                                         cudaStream_t stream) {
+  kernels::cuda::AllReduceNormArgs<T> args = SumArgs(weight, num_rows);
+  args.partials = has_partials_ ? partials_ : nullptr;
+  args.num_partials = kNumPartials;
+  args.adds_residual = adds_residual;
+  const Buffer sum = *open_sum_;
   has_partials_ = false;
   open_sum_.reset();
+  return collective_->AllReduceNorm(args, sum, stream);
+}
+
+template <typename T>
+kernels::cuda::AllReduceNormArgs<T> TypedLlama<T>::SumArgs(
+    const void* weight, int32_t num_rows) const {
+  return {.residual = residual_,
+          .weight = static_cast<const T*>(weight),
+          .out = normed_,
+          .num_tokens = num_rows,
+          .hidden_size = config_.hidden_size,
+          .epsilon = static_cast<float>(config_.rms_norm_eps)};
+}
+
+template <typename T>
+absl::Status TypedLlama<T>::ForwardInPieces(const StepShape& shape,
+                                            cudaStream_t stream) {
+  const int32_t half = (shape.num_rows / 2 + 127) / 128 * 128;
+  const Pieces pieces = {
+      Piece{.index = 0, .begin = 0, .end = half},
+      Piece{.index = 1, .begin = half, .end = shape.num_rows}};
+  for (size_t i = 0; i < weights_.layers.size(); ++i) {
+    DROVER_RETURN_IF_ERROR(LayerInPieces(i, shape, pieces, stream));
+  }
+  for (const Piece& piece : pieces) {
+    DROVER_RETURN_IF_ERROR(
+        SumPiece(DeviceCollective::kMlp, piece, /*weight=*/nullptr, stream));
+  }
+  return absl::OkStatus();
+}
+
+// Ends with both pieces' sums after the MLP under way.
+template <typename T>
+absl::Status TypedLlama<T>::LayerInPieces(size_t index, const StepShape& shape,
+                                          const Pieces& pieces,
+                                          cudaStream_t stream) {
+  const DeviceLayer& layer = weights_.layers[index];
+  if (index == 0)
+    Norm(residual_, layer.input_norm, normed_, shape.num_rows, stream);
+  for (const Piece& piece : pieces) {
+    if (index > 0) {
+      DROVER_RETURN_IF_ERROR(
+          SumPiece(DeviceCollective::kMlp, piece, layer.input_norm, stream));
+    }
+    DROVER_RETURN_IF_ERROR(
+        matmul_.Run(layer.qkv, MatmulOutput::kStore,
+                    normed_ + piece.begin * config_.hidden_size,
+                    qkv_ + piece.begin * qkv_size(), piece.size(), stream));
+  }
+  Attend(index, shape, stream);
+  const int64_t q_size = config_.num_heads * config_.head_dim;
+  for (const Piece& piece : pieces) {
+    DROVER_RETURN_IF_ERROR(matmul_.Run(
+        layer.o, MatmulOutput::kStore, attended_ + piece.begin * q_size,
+        sum_output(DeviceCollective::kAttention) +
+            piece.begin * config_.hidden_size,
+        piece.size(), stream));
+    DROVER_RETURN_IF_ERROR(collective_->SendPiece(DeviceCollective::kAttention,
+                                                  piece.index, piece.begin,
+                                                  piece.size(), stream));
+  }
+  for (const Piece& piece : pieces) {
+    DROVER_RETURN_IF_ERROR(SumPiece(DeviceCollective::kAttention, piece,
+                                    layer.post_attention_norm, stream));
+    DROVER_RETURN_IF_ERROR(MlpPiece(layer, piece, stream));
+  }
+  return absl::OkStatus();
+}
+
+template <typename T>
+absl::Status TypedLlama<T>::MlpPiece(const DeviceLayer& layer,
+                                     const Piece& piece, cudaStream_t stream) {
+  const int64_t hidden = piece.begin * config_.hidden_size;
+  T* const gate_up = gate_up_ + 2 * piece.begin * config_.intermediate_size;
+  T* const activated = activated_ + piece.begin * config_.intermediate_size;
+  DROVER_RETURN_IF_ERROR(matmul_.Run(layer.gate_up, MatmulOutput::kStore,
+                                     normed_ + hidden, gate_up, piece.size(),
+                                     stream));
+  kernels::cuda::SiluMul<T>({.gate_up = gate_up,
+                             .out = activated,
+                             .num_tokens = piece.size(),
+                             .intermediate_size = config_.intermediate_size},
+                            stream);
+  DROVER_RETURN_IF_ERROR(matmul_.Run(
+      layer.down, MatmulOutput::kStore, activated,
+      sum_output(DeviceCollective::kMlp) + hidden, piece.size(), stream));
+  return collective_->SendPiece(DeviceCollective::kMlp, piece.index,
+                                piece.begin, piece.size(), stream);
+}
+
+// Into the residual stream and, with a weight, to normed_.
+template <typename T>
+absl::Status TypedLlama<T>::SumPiece(Buffer buffer, const Piece& piece,
+                                     const void* weight, cudaStream_t stream) {
+  kernels::cuda::AllReduceNormArgs<T> args = SumArgs(weight, piece.size());
+  args.residual += piece.begin * config_.hidden_size;
+  args.out += piece.begin * config_.hidden_size;
+  return collective_->AllReduceNormPiece(args, buffer, piece.index, piece.begin,
+                                         stream);
 }
 
 template <typename T>
@@ -613,7 +793,7 @@ absl::Status TypedLlama<T>::ProjectHead(const T* x, float* out,
 template <typename T>
 absl::StatusOr<std::unique_ptr<CudaLlama>> CreateTyped(
     const ModelConfig& config, const CudaLlamaLimits& limits,
-    DeviceWeights weights, const DeviceCollective* collective) {
+    DeviceWeights weights, DeviceCollective* collective) {
   DROVER_ASSIGN_OR_RETURN(
       Matmul matmul,
       Matmul::Create(weights.dtype,
@@ -628,7 +808,7 @@ absl::StatusOr<std::unique_ptr<CudaLlama>> CreateTyped(
 
 absl::StatusOr<std::unique_ptr<CudaLlama>> CudaLlama::Create(
     const ModelConfig& config, const CudaLlamaLimits& limits,
-    DeviceWeights weights, const DeviceCollective* collective) {
+    DeviceWeights weights, DeviceCollective* collective) {
   switch (weights.dtype) {
     case DType::kFloat32:
       return CreateTyped<float>(config, limits, std::move(weights), collective);

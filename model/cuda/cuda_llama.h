@@ -54,7 +54,7 @@ class CudaLlama {
   // and all ranks make the same calls.
   static absl::StatusOr<std::unique_ptr<CudaLlama>> Create(
       const ModelConfig& config, const CudaLlamaLimits& limits,
-      DeviceWeights weights, const DeviceCollective* collective);
+      DeviceWeights weights, DeviceCollective* collective);
 
   virtual ~CudaLlama() = default;
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -47,6 +48,13 @@ BatchPlan LargestStep(const ExecutorInfo& info) {
              static_cast<size_t>(BlocksFor(num_tokens)), kAnyBlock)});
   }
   return plan;
+}
+
+// Two GPUs are faster without NCCL, whatever the size (docs/benchmarks/
+// tensor-parallel.md). With more, each would read the parts of all others.
+int64_t NcclAboveBytes(int32_t world_size) {
+  return world_size == 2 ? std::numeric_limits<int64_t>::max()
+                         : int64_t{1} << 20;
 }
 
 // Runs one stage of start-up and notes how long it took.
@@ -147,8 +155,13 @@ absl::Status CudaStepRunner::Open() {
   if (model.collective != nullptr) {
     DROVER_ASSIGN_OR_RETURN(
         collective_,
-        DeviceCollective::Join(model.collective, info_.max_step_tokens,
-                               config_.hidden_size, DTypeBytes(dtype_)));
+        DeviceCollective::Join(
+            model.collective,
+            {.max_tokens = info_.max_step_tokens,
+             .hidden_size = config_.hidden_size,
+             .element_bytes = DTypeBytes(dtype_),
+             .nccl_above_bytes = options_.nccl_above_bytes.value_or(
+                 NcclAboveBytes(model.collective->world_size()))}));
   }
   return absl::OkStatus();
 }
@@ -282,10 +295,8 @@ absl::Status CudaStepRunner::CreateFlight(Flight& flight) {
 
 // Loads every kernel of a step, whose code takes device memory too.
 absl::Status CudaStepRunner::WarmUp() {
-  // A device that waits for another is busy: not before all have loaded.
-  int64_t ready = 0;
-  DROVER_RETURN_IF_ERROR(Agree(ready));
   DROVER_RETURN_IF_ERROR(UseKvCache(/*num_blocks=*/2));
+  DROVER_RETURN_IF_ERROR(AwaitRanks());
   const BatchPlan plan = LargestStep(info_);
   DROVER_RETURN_IF_ERROR(Launch(plan));
   DROVER_RETURN_IF_ERROR(Collect().status());
@@ -319,6 +330,14 @@ absl::Status CudaStepRunner::AllocateKvCache() {
   info_.max_sequence_length = static_cast<int32_t>(std::min<int64_t>(
       info_.max_sequence_length, (num_blocks - 1) * kBlockSize));
   return UseKvCache(static_cast<int32_t>(num_blocks));
+}
+
+// A device that waits for another's is busy, and where one process has both, an
+// allocation on the one waits for the other: before ranks enqueue what waits,
+// all have allocated what they need.
+absl::Status CudaStepRunner::AwaitRanks() const {
+  int64_t nothing = 0;
+  return Agree(nothing);
 }
 
 absl::Status CudaStepRunner::Agree(int64_t& value) const {
@@ -364,6 +383,7 @@ absl::Status CudaStepRunner::NoteFacts() {
 }
 
 absl::Status CudaStepRunner::CaptureGraphs() {
+  DROVER_RETURN_IF_ERROR(AwaitRanks());
   for (const int32_t size : DecodeBuckets(info_.num_slots)) {
     StepShape shape = {
         .num_rows = size, .num_sequences = size, .num_decodes = size};

@@ -96,6 +96,7 @@ class CudaStepRunner {
   absl::Status UseKvCache(int32_t num_blocks);
   // The least that any rank has of it.
   absl::Status Agree(int64_t& value) const;
+  absl::Status AwaitRanks() const;
   absl::Status CaptureGraphs();
   absl::Status NoteFacts();
 

@@ -4,12 +4,13 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "model/cuda/cuda_status.h"
+#include "model/cuda/rank_exchange.h"
+#include "model/cuda/stream_signals.h"
 
 namespace drover::cuda {
 
@@ -17,6 +18,7 @@ namespace {
 
 // What one gather takes. More goes in pieces.
 constexpr size_t kGatherBytes = size_t{8} << 20;
+constexpr size_t kFlagBytes = 256;
 
 // How a rank's region is found by the others.
 struct Address {
@@ -25,26 +27,6 @@ struct Address {
   void* pointer = nullptr;  // for those of the same process
   cudaIpcMemHandle_t handle = {};
 };
-
-// Everybody's, by rank: a sum in which each rank has zeros but for its own.
-absl::StatusOr<std::vector<Address>> Exchange(Collective& group,
-                                              const Address& own) {
-  const auto world_size = static_cast<size_t>(group.world_size());
-  std::vector<float> numbers(world_size * sizeof(Address));
-  unsigned char bytes[sizeof(Address)];
-  std::memcpy(bytes, &own, sizeof(own));
-  std::copy_n(bytes, sizeof(bytes),
-              numbers.begin() + group.rank() * std::ptrdiff_t{sizeof(bytes)});
-  DROVER_RETURN_IF_ERROR(group.AllReduceSum(absl::MakeSpan(numbers)));
-  std::vector<Address> addresses(world_size);
-  for (size_t rank = 0; rank < world_size; ++rank) {
-    std::transform(&numbers[rank * sizeof(Address)],
-                   &numbers[rank * sizeof(Address)] + sizeof(Address), bytes,
-                   [](float n) { return static_cast<unsigned char>(n); });
-    std::memcpy(&addresses[rank], bytes, sizeof(bytes));
-  }
-  return addresses;
-}
 
 absl::Status AllowPeer(int64_t device, int64_t peer) {
   if (peer == device) return absl::OkStatus();
@@ -73,32 +55,47 @@ absl::StatusOr<void*> MapRegion(const Address& address, const Address& own) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<DeviceCollective>> DeviceCollective::Join(
-    std::shared_ptr<Collective> group, int64_t max_tokens, int64_t hidden_size,
-    int64_t element_bytes) {
+    std::shared_ptr<Collective> group, const Options& options) {
   if (group->world_size() > kernels::cuda::kMaxGroupRanks) {
     return absl::InvalidArgumentError(
         absl::StrCat("at most ", kernels::cuda::kMaxGroupRanks,
                      " GPUs run a model together, got ", group->world_size()));
   }
-  const int32_t world_size = group->world_size();
   std::unique_ptr<DeviceCollective> collective(
-      new DeviceCollective(std::move(group)));
-  collective->gather_bytes_ = kernels::cuda::GroupRegionBytes(kGatherBytes);
-  collective->norm_bytes_ = kernels::cuda::AllReduceNormRegionBytes(
-      hidden_size, static_cast<size_t>(element_bytes), world_size);
-  collective->part_bytes_ =
-      static_cast<size_t>(max_tokens * hidden_size * element_bytes);
+      new DeviceCollective(std::move(group), options));
   DROVER_RETURN_IF_ERROR(collective->MapRegions());
+  DROVER_RETURN_IF_ERROR(collective->StartCopies());
+  if (options.nccl_above_bytes <
+      static_cast<int64_t>(collective->part_bytes_)) {
+    DROVER_ASSIGN_OR_RETURN(collective->nccl_,
+                            NcclGroup::Join(*collective->group_));
+  }
   return collective;
 }
 
+DeviceCollective::DeviceCollective(std::shared_ptr<Collective> group,
+                                   const Options& options)
+    : group_(std::move(group)),
+      nccl_above_bytes_(options.nccl_above_bytes),
+      row_bytes_(
+          static_cast<size_t>(options.hidden_size * options.element_bytes)),
+      gather_bytes_(kernels::cuda::GroupRegionBytes(kGatherBytes)),
+      norm_bytes_(kernels::cuda::AllReduceNormRegionBytes(
+          options.hidden_size, static_cast<size_t>(options.element_bytes),
+          group_->world_size())),
+      part_bytes_((static_cast<size_t>(options.max_tokens) * row_bytes_ + 255) /
+                  256 * 256) {}
+
 DeviceCollective::~DeviceCollective() {
+  if (computed_ != nullptr) cudaEventDestroy(computed_);
+  for (cudaStream_t stream : copies_) cudaStreamDestroy(stream);
   for (void* pointer : mapped_) cudaIpcCloseMemHandle(pointer);
 }
 
 absl::Status DeviceCollective::MapRegions() {
-  const size_t bytes =
-      gather_bytes_ + norm_bytes_ + kNumPartBuffers * part_bytes_;
+  const bool receives = group_->world_size() == 2;
+  const size_t bytes = gather_bytes_ + norm_bytes_ + kFlagBytes +
+                       (receives ? 2 : 1) * kNumBuffers * part_bytes_;
   DROVER_ASSIGN_OR_RETURN(region_,
                           AllocateDevice(static_cast<int64_t>(bytes),
                                          "what ranks show each other"));
@@ -110,7 +107,7 @@ absl::Status DeviceCollective::MapRegions() {
       .process = getpid(), .device = device, .pointer = region_.get()};
   DROVER_RETURN_IF_CUDA_ERROR(cudaIpcGetMemHandle(&own.handle, own.pointer));
   DROVER_ASSIGN_OR_RETURN(const std::vector<Address> addresses,
-                          Exchange(*group_, own));
+                          ExchangeBytes(*group_, own));
   for (size_t rank = 0; rank < addresses.size(); ++rank) {
     DROVER_ASSIGN_OR_RETURN(regions_[rank], MapRegion(addresses[rank], own));
     if (addresses[rank].process != own.process) {
@@ -121,29 +118,120 @@ absl::Status DeviceCollective::MapRegions() {
   return group_->AllReduceMin(0).status();
 }
 
-void* DeviceCollective::RegionPart(int32_t rank, int32_t buffer) const {
-  return static_cast<unsigned char*>(regions_[static_cast<size_t>(rank)]) +
-         gather_bytes_ + norm_bytes_ +
-         static_cast<size_t>(buffer) * part_bytes_;
+// All ranks or none.
+absl::Status DeviceCollective::StartCopies() {
+  DROVER_ASSIGN_OR_RETURN(
+      const int64_t supported,
+      group_->AllReduceMin(StreamSignalsSupported() ? 1 : 0));
+  if (group_->world_size() != 2 || supported == 0) return absl::OkStatus();
+  for (int32_t i = 0; i < kNumCopies; ++i) {
+    cudaStream_t stream = nullptr;
+    DROVER_RETURN_IF_CUDA_ERROR(
+        cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    copies_.push_back(stream);
+  }
+  DROVER_RETURN_IF_CUDA_ERROR(
+      cudaEventCreateWithFlags(&computed_, cudaEventDisableTiming));
+  return absl::OkStatus();
 }
 
-void* DeviceCollective::part(int32_t buffer) const {
-  return RegionPart(group_->rank(), buffer);
+unsigned char* DeviceCollective::At(int32_t rank, size_t offset) const {
+  return static_cast<unsigned char*>(regions_[static_cast<size_t>(rank)]) +
+         offset;
+}
+
+uint32_t* DeviceCollective::Flag(int32_t rank, Buffer buffer, int32_t piece,
+                                 int32_t copy) const {
+  return reinterpret_cast<uint32_t*>(At(rank, gather_bytes_ + norm_bytes_)) +
+         (buffer * kNumPieces + piece) * kNumCopies + copy;
+}
+
+void* DeviceCollective::Part(int32_t rank, Buffer buffer) const {
+  return At(rank, gather_bytes_ + norm_bytes_ + kFlagBytes +
+                      static_cast<size_t>(buffer) * part_bytes_);
+}
+
+void* DeviceCollective::Received(int32_t rank, Buffer buffer) const {
+  return static_cast<unsigned char*>(Part(rank, buffer)) +
+         kNumBuffers * part_bytes_;
+}
+
+void* DeviceCollective::part(Buffer buffer) const {
+  return Part(group_->rank(), buffer);
+}
+
+kernels::cuda::RowGroup DeviceCollective::row_group() const {
+  kernels::cuda::RowGroup rows = {.rank = group_->rank(),
+                                  .world_size = group_->world_size()};
+  for (int32_t rank = 0; rank < rows.world_size; ++rank) {
+    rows.regions[static_cast<size_t>(rank)] = At(rank, gather_bytes_);
+  }
+  return rows;
 }
 
 template <typename T>
-void DeviceCollective::AllReduceNorm(kernels::cuda::AllReduceNormArgs<T> args,
-                                     int32_t buffer,
-                                     cudaStream_t stream) const {
-  args.rank = group_->rank();
-  args.world_size = group_->world_size();
-  for (int32_t rank = 0; rank < args.world_size; ++rank) {
-    const auto index = static_cast<size_t>(rank);
-    args.regions[index] =
-        static_cast<unsigned char*>(regions_[index]) + gather_bytes_;
-    args.x[index] = RegionPart(rank, buffer);
+absl::Status DeviceCollective::AllReduceNorm(
+    kernels::cuda::AllReduceNormArgs<T> args, Buffer buffer,
+    cudaStream_t stream) const {
+  args.group = row_group();
+  for (int32_t rank = 0; rank < args.group.world_size; ++rank) {
+    args.x[static_cast<size_t>(rank)] = Part(rank, buffer);
+  }
+  const int64_t count = args.num_tokens * args.hidden_size;
+  if (nccl_ != nullptr && args.partials == nullptr &&
+      count * static_cast<int64_t>(sizeof(T)) > nccl_above_bytes_) {
+    T* const own = static_cast<T*>(part(buffer));
+    DROVER_RETURN_IF_ERROR(nccl_->AllReduceSum(own, count, stream));
+    // What is left is a sum of one.
+    args.group.world_size = 1;
+    args.x.front() = own;
+    args.is_here = true;
   }
   kernels::cuda::AllReduceNorm(args, stream);
+  return absl::OkStatus();
+}
+
+absl::Status DeviceCollective::SendPiece(Buffer buffer, int32_t piece,
+                                         int64_t first_row, int64_t num_rows,
+                                         cudaStream_t stream) {
+  const auto from = static_cast<size_t>(first_row) * row_bytes_;
+  const size_t bytes = static_cast<size_t>(num_rows) * row_bytes_;
+  const uint32_t call = ++Calls(buffer, piece).sent;
+  DROVER_RETURN_IF_CUDA_ERROR(cudaEventRecord(computed_, stream));
+  for (int32_t copy = 0; copy < kNumCopies; ++copy) {
+    const size_t begin = from + bytes * static_cast<size_t>(copy) / kNumCopies;
+    const size_t end =
+        from + bytes * static_cast<size_t>(copy + 1) / kNumCopies;
+    cudaStream_t copies = copies_[static_cast<size_t>(copy)];
+    DROVER_RETURN_IF_CUDA_ERROR(cudaStreamWaitEvent(copies, computed_));
+    DROVER_RETURN_IF_CUDA_ERROR(cudaMemcpyAsync(
+        static_cast<unsigned char*>(Received(peer(), buffer)) + begin,
+        static_cast<unsigned char*>(part(buffer)) + begin, end - begin,
+        cudaMemcpyDeviceToDevice, copies));
+    DROVER_RETURN_IF_ERROR(
+        SignalInStream(Flag(peer(), buffer, piece, copy), call, copies));
+  }
+  return absl::OkStatus();
+}
+
+template <typename T>
+absl::Status DeviceCollective::AllReduceNormPiece(
+    kernels::cuda::AllReduceNormArgs<T> args, Buffer buffer, int32_t piece,
+    int64_t first_row, cudaStream_t stream) {
+  const int32_t own = group_->rank();
+  const uint32_t call = ++Calls(buffer, piece).awaited;
+  for (int32_t copy = 0; copy < kNumCopies; ++copy) {
+    DROVER_RETURN_IF_ERROR(
+        AwaitInStream(Flag(own, buffer, piece, copy), call, stream));
+  }
+  args.group = row_group();
+  args.is_here = true;
+  const int64_t offset = first_row * args.hidden_size;
+  args.x[static_cast<size_t>(own)] = static_cast<T*>(part(buffer)) + offset;
+  args.x[static_cast<size_t>(peer())] =
+      static_cast<T*>(Received(own, buffer)) + offset;
+  kernels::cuda::AllReduceNorm(args, stream);
+  return absl::OkStatus();
 }
 
 void DeviceCollective::AllGatherColumns(
@@ -171,9 +259,12 @@ void DeviceCollective::AllGatherColumns(
   }
 }
 
-#define DROVER_INSTANTIATE(T)                    \
-  template void DeviceCollective::AllReduceNorm( \
-      kernels::cuda::AllReduceNormArgs<T>, int32_t, cudaStream_t) const
+#define DROVER_INSTANTIATE(T)                                           \
+  template absl::Status DeviceCollective::AllReduceNorm(                \
+      kernels::cuda::AllReduceNormArgs<T>, Buffer, cudaStream_t) const; \
+  template absl::Status DeviceCollective::AllReduceNormPiece(           \
+      kernels::cuda::AllReduceNormArgs<T>, Buffer, int32_t, int64_t,    \
+      cudaStream_t)
 DROVER_INSTANTIATE(float);
 DROVER_INSTANTIATE(kernels::Float16);
 DROVER_INSTANTIATE(kernels::BFloat16);

@@ -8,15 +8,12 @@
 #include "model/kernels/cuda/partial_sums.cuh"
 #include "model/kernels/cuda/rank_signals.cuh"
 #include "model/kernels/cuda/reduce.cuh"
+#include "model/kernels/cuda/sent_rows.cuh"
 
 // Two ways. A few tokens are sent: each block writes its token's row to where
 // the other ranks read it, in a form that tells of its own arrival, and has the
 // whole row for the norm in registers. More are read from where they are: once
 // every rank has begun, so that what it did before is complete.
-//
-// What is sent has two places, used in turn: who has seen all ranks begin a
-// call knows that they have ended the one before, so the place of the call
-// before that is free. A row's calls are counted by that row alone.
 
 namespace drover::kernels::cuda {
 namespace {
@@ -24,50 +21,18 @@ namespace {
 constexpr int kReadThreads = 512;
 constexpr int kMaxSendThreads = 1024;
 constexpr int kMaxBlocksPerMultiprocessor = 2;
-constexpr int kMaxReadBlocks = 512;
 
-// The head of a region.
-struct Signals {
-  // By block, the calls that each rank has begun, told by that rank.
-  uint32_t begun[kMaxReadBlocks][kMaxGroupRanks];
-  // The calls that this rank has begun: by block, of those that read; by row,
-  // of those that send.
-  uint32_t reads[kMaxReadBlocks];
-  uint32_t sends[kMaxSentTokens];
-};
-
-constexpr size_t Aligned(size_t bytes) { return (bytes + 255) / 256 * 256; }
-constexpr size_t kSignalBytes = Aligned(sizeof(Signals));
-
-// Twice the row: every word has its mark.
-size_t SentRowBytes(int64_t hidden_size, size_t element_bytes) {
-  return Aligned(2 * static_cast<size_t>(hidden_size) * element_bytes);
+template <typename T>
+__device__ T* X(const AllReduceNormArgs<T>& args, int32_t rank) {
+  return static_cast<T*>(args.x[rank]);
 }
 
 template <typename T>
-struct KernelArgs {
-  AllReduceNormArgs<T> call;
-  size_t sent_row_bytes = 0;
-
-  __device__ Signals& SignalsOf(int32_t rank) const {
-    return *static_cast<Signals*>(call.regions[rank]);
-  }
-  // Where `rank` finds what `source` sent.
-  __device__ uint4* SentRow(int32_t rank, uint32_t turn, int32_t source,
-                            int64_t row) const {
-    const int64_t index =
-        (int64_t{turn} * call.world_size + source) * kMaxSentTokens + row;
-    return reinterpret_cast<uint4*>(
-        static_cast<unsigned char*>(call.regions[rank]) + kSignalBytes +
-        static_cast<size_t>(index) * sent_row_bytes);
-  }
-  __device__ T* X(int32_t rank) const { return static_cast<T*>(call.x[rank]); }
-  __device__ Partials OwnPartials() const {
-    return {.data = call.partials,
-            .count = call.num_partials,
-            .stride = call.num_tokens * call.hidden_size};
-  }
-};
+__device__ Partials OwnPartials(const AllReduceNormArgs<T>& args) {
+  return {.data = args.partials,
+          .count = args.num_partials,
+          .stride = args.num_tokens * args.hidden_size};
+}
 
 // The inverse of the root mean square of a row, whose squares each thread has
 // added up in part.
@@ -75,92 +40,73 @@ __device__ float InverseRms(float squares, int64_t size, float epsilon) {
   return 1.0f / sqrtf(BlockSum(squares) / static_cast<float>(size) + epsilon);
 }
 
-// Each thread has kVecs accesses of the row, blockDim.x apart.
+// A token's row, which each thread has in kVecs accesses, blockDim.x apart.
 template <typename T, int kVecs>
 __global__ void __launch_bounds__(kMaxSendThreads)
-    SendKernel(const __grid_constant__ KernelArgs<T> args) {
+    SendKernel(const __grid_constant__ AllReduceNormArgs<T> args) {
   constexpr int kSize = Vec<T>::kSize;
   LetNextKernelStart();
-  const AllReduceNormArgs<T>& call = args.call;
+  const RowGroup& group = args.group;
   const int64_t row = blockIdx.x;
-  const int64_t num_vecs = call.hidden_size / kSize;
+  const int64_t size = args.hidden_size;
   const auto for_vecs = [&](auto function) {
 #pragma unroll
     for (int k = 0; k < kVecs; ++k) {
-      const int64_t vec = threadIdx.x + int64_t{k} * blockDim.x;
-      if (vec < num_vecs) function(k, vec);
+      const int64_t i = (threadIdx.x + int64_t{k} * blockDim.x) * kSize;
+      if (i < size) function(k, i);
     }
   };
   Vec<T> weight[kVecs];
-  if (call.weight != nullptr) {
-    for_vecs([&](int k, int64_t vec) {
-      weight[k] = LoadVec(call.weight + vec * kSize);
-    });
+  if (args.weight != nullptr) {
+    for_vecs([&](int k, int64_t i) { weight[k] = LoadVec(args.weight + i); });
   }
   WaitForInputs();
-  const uint32_t number = args.SignalsOf(call.rank).sends[row] + 1;
-  T* const residual = call.residual + row * call.hidden_size;
+  uint32_t& calls = SignalsOf(group.regions, group.rank).sends[row];
+  const SentRow<T> sent = {group, size, row, calls + 1};
+  T* const residual = args.residual + row * size;
   Vec<T> own[kVecs];
   float values[kVecs][kSize] = {};
-  for_vecs([&](int k, int64_t vec) {
+  for_vecs([&](int k, int64_t i) {
     float sums[kSize];
-    LoadSums(args.X(call.rank), args.OwnPartials(),
-             row * call.hidden_size + vec * kSize, sums);
+    LoadSums(X(args, group.rank), OwnPartials(args), row * size + i, sums);
 #pragma unroll
-    for (int i = 0; i < kSize; ++i) own[k].values[i] = FromFloat<T>(sums[i]);
-    if (call.adds_residual) LoadFloats(residual + vec * kSize, values[k]);
+    for (int n = 0; n < kSize; ++n) own[k].values[n] = FromFloat<T>(sums[n]);
+    sent.Send(i, own[k]);
+    if (args.adds_residual) LoadFloats(residual + i, values[k]);
   });
-  for (int32_t rank = 0; rank < call.world_size; ++rank) {
-    if (rank == call.rank) continue;
-    uint4* const to = args.SentRow(rank, number % 2, call.rank, row);
-    for_vecs([&](int k, int64_t vec) {
-      StoreMarked(to + 2 * vec, __builtin_bit_cast(uint4, own[k]), number);
-    });
-  }
   float squares = 0.0f;
-  for_vecs([&](int k, int64_t vec) {
-    float sum[kSize] = {};
-    for (int32_t rank = 0; rank < call.world_size; ++rank) {
-      const Vec<T> part =
-          rank == call.rank
-              ? own[k]
-              : __builtin_bit_cast(
-                    Vec<T>,
-                    LoadMarked(args.SentRow(call.rank, number % 2, rank, row) +
-                                   2 * vec,
-                               number));
+  for_vecs([&](int k, int64_t i) {
+    float sum[kSize];
+    sent.Sum(i, own[k], sum);
 #pragma unroll
-      for (int i = 0; i < kSize; ++i) sum[i] += AsFloat(part.values[i]);
+    for (int n = 0; n < kSize; ++n) {
+      values[k][n] = RoundTo<T>(values[k][n] + sum[n]);
+      squares += values[k][n] * values[k][n];
     }
-#pragma unroll
-    for (int i = 0; i < kSize; ++i) {
-      values[k][i] = RoundTo<T>(values[k][i] + sum[i]);
-      squares += values[k][i] * values[k][i];
-    }
-    StoreFloats(residual + vec * kSize, values[k]);
+    StoreFloats(residual + i, values[k]);
   });
   // Its barriers are also between the counter's readers and its writer.
-  const float inverse = InverseRms(squares, call.hidden_size, call.epsilon);
-  if (threadIdx.x == 0) args.SignalsOf(call.rank).sends[row] = number;
-  if (call.weight == nullptr) return;
-  for_vecs([&](int k, int64_t vec) {
+  const float inverse = InverseRms(squares, size, args.epsilon);
+  if (threadIdx.x == 0) calls = sent.call;
+  if (args.weight == nullptr) return;
+  for_vecs([&](int k, int64_t i) {
 #pragma unroll
-    for (int i = 0; i < kSize; ++i) {
-      values[k][i] =
-          AsFloat(weight[k].values[i]) * RoundTo<T>(values[k][i] * inverse);
+    for (int n = 0; n < kSize; ++n) {
+      values[k][n] =
+          AsFloat(weight[k].values[n]) * RoundTo<T>(values[k][n] * inverse);
     }
-    StoreFloats(call.out + row * call.hidden_size + vec * kSize, values[k]);
+    StoreFloats(args.out + row * size + i, values[k]);
   });
 }
 
 template <typename T>
-__device__ void JoinPartials(const KernelArgs<T>& args) {
-  const int64_t size = args.call.hidden_size;
-  T* const x = args.X(args.call.rank);
-  for (int64_t row = blockIdx.x; row < args.call.num_tokens; row += gridDim.x) {
+__device__ void JoinPartials(const AllReduceNormArgs<T>& args) {
+  const int64_t size = args.hidden_size;
+  T* const x = X(args, args.group.rank);
+  for (int64_t row = blockIdx.x; row < args.num_tokens; row += gridDim.x) {
     ForBlock<T>(size, [&](int64_t i, auto n) {
       float sums[n];
-      LoadSums(x, args.OwnPartials(), row * size + i, sums);
+      LoadSums(x, OwnPartials(args), row * size + i, sums);
       StoreFloats(x + row * size + i, sums);
     });
   }
@@ -169,13 +115,14 @@ __device__ void JoinPartials(const KernelArgs<T>& args) {
 // Waits for the blocks of the same number of all ranks, which deal with the
 // same rows.
 template <typename T>
-__device__ void MeetRanks(const KernelArgs<T>& args) {
-  Signals& own = args.SignalsOf(args.call.rank);
+__device__ void MeetRanks(const AllReduceNormArgs<T>& args) {
+  const RowGroup& group = args.group;
+  RowSignals& own = SignalsOf(group.regions, group.rank);
   const uint32_t number = own.reads[blockIdx.x] + 1;
   __syncthreads();
   const auto rank = static_cast<int32_t>(threadIdx.x);
-  if (rank < args.call.world_size) {
-    MeetPeer(&args.SignalsOf(rank).begun[blockIdx.x][args.call.rank],
+  if (rank < group.world_size) {
+    MeetPeer(&SignalsOf(group.regions, rank).begun[blockIdx.x][group.rank],
              &own.begun[blockIdx.x][rank], number);
   }
   __syncthreads();
@@ -184,26 +131,25 @@ __device__ void MeetRanks(const KernelArgs<T>& args) {
 
 template <typename T>
 __global__ void __launch_bounds__(kReadThreads, kMaxBlocksPerMultiprocessor)
-    ReadKernel(const __grid_constant__ KernelArgs<T> args) {
+    ReadKernel(const __grid_constant__ AllReduceNormArgs<T> args) {
   LetNextKernelStart();
   WaitForInputs();
-  const AllReduceNormArgs<T>& call = args.call;
-  const int64_t size = call.hidden_size;
-  if (call.partials != nullptr) JoinPartials(args);
-  MeetRanks(args);
-  for (int64_t row = blockIdx.x; row < call.num_tokens; row += gridDim.x) {
-    T* const residual = call.residual + row * size;
+  const int64_t size = args.hidden_size;
+  if (args.partials != nullptr) JoinPartials(args);
+  if (!args.is_here) MeetRanks(args);
+  for (int64_t row = blockIdx.x; row < args.num_tokens; row += gridDim.x) {
+    T* const residual = args.residual + row * size;
     float squares = 0.0f;
     ForBlock<T>(size, [&](int64_t i, auto n) {
       float sum[n] = {};
-      for (int32_t rank = 0; rank < call.world_size; ++rank) {
+      for (int32_t rank = 0; rank < args.group.world_size; ++rank) {
         float part[n];
-        LoadFloats(args.X(rank) + row * size + i, part);
+        LoadFloats(X(args, rank) + row * size + i, part);
 #pragma unroll
         for (int k = 0; k < n; ++k) sum[k] += part[k];
       }
       float r[n] = {};
-      if (call.adds_residual) LoadFloats(residual + i, r);
+      if (args.adds_residual) LoadFloats(residual + i, r);
 #pragma unroll
       for (int k = 0; k < n; ++k) {
         r[k] = RoundTo<T>(r[k] + sum[k]);
@@ -211,64 +157,58 @@ __global__ void __launch_bounds__(kReadThreads, kMaxBlocksPerMultiprocessor)
       }
       StoreFloats(residual + i, r);
     });
-    if (call.weight == nullptr) continue;
-    const float inverse = InverseRms(squares, size, call.epsilon);
+    if (args.weight == nullptr) continue;
+    const float inverse = InverseRms(squares, size, args.epsilon);
     // Each thread reads back what it wrote itself.
     ForBlock<T>(size, [&](int64_t i, auto n) {
       float v[n];
       float w[n];
       LoadFloats(residual + i, v);
-      LoadFloats(call.weight + i, w);
+      LoadFloats(args.weight + i, w);
 #pragma unroll
       for (int k = 0; k < n; ++k) v[k] = w[k] * RoundTo<T>(v[k] * inverse);
-      StoreFloats(call.out + row * size + i, v);
+      StoreFloats(args.out + row * size + i, v);
     });
   }
 }
 
-// False: the rows are too many, or do not fit the threads.
 template <typename T>
-bool TrySend(const KernelArgs<T>& args, CudaStream stream) {
-  constexpr int64_t kSize = Vec<T>::kSize;
-  const AllReduceNormArgs<T>& call = args.call;
-  if (call.num_tokens > kMaxSentTokens || call.hidden_size % kSize != 0) {
-    return false;
-  }
-  const int64_t num_vecs = call.hidden_size / kSize;
+void LaunchSend(const AllReduceNormArgs<T>& args, CudaStream stream) {
+  const int64_t num_vecs = args.hidden_size / Vec<T>::kSize;
   const auto launch = [&](auto* kernel) {
     const auto threads = static_cast<uint32_t>(
         std::min<int64_t>((num_vecs + 31) / 32 * 32, kMaxSendThreads));
     Launch(kernel,
-           {.grid = dim3(static_cast<uint32_t>(call.num_tokens)),
+           {.grid = dim3(static_cast<uint32_t>(args.num_tokens)),
             .block = threads},
            stream, args);
   };
-  if (num_vecs <= kMaxSendThreads) {
-    launch(SendKernel<T, 1>);
-  } else if (num_vecs <= 2 * kMaxSendThreads) {
-    launch(SendKernel<T, 2>);
-  } else if (num_vecs <= 4 * kMaxSendThreads) {
-    launch(SendKernel<T, 4>);
-  } else {
-    return false;
-  }
-  return true;
+  if (num_vecs <= kMaxSendThreads) return launch(SendKernel<T, 1>);
+  if (num_vecs <= 2 * kMaxSendThreads) return launch(SendKernel<T, 2>);
+  launch(SendKernel<T, 4>);
 }
 
 }  // namespace
 
 size_t AllReduceNormRegionBytes(int64_t hidden_size, size_t element_bytes,
                                 int32_t world_size) {
-  return kSignalBytes + 2 * static_cast<size_t>(world_size) * kMaxSentTokens *
-                            SentRowBytes(hidden_size, element_bytes);
+  return kRowSignalBytes + 2 * static_cast<size_t>(world_size) *
+                               kMaxSentTokens *
+                               SentRowBytes(hidden_size, element_bytes);
+}
+
+template <typename T>
+bool CanSendRows(int64_t hidden_size) {
+  return hidden_size % Vec<T>::kSize == 0 &&
+         hidden_size <= 4 * kMaxSendThreads * Vec<T>::kSize;
 }
 
 template <typename T>
 void AllReduceNorm(const AllReduceNormArgs<T>& args, CudaStream stream) {
-  const KernelArgs<T> kernel_args = {
-      .call = args,
-      .sent_row_bytes = SentRowBytes(args.hidden_size, sizeof(T))};
-  if (TrySend(kernel_args, stream)) return;
+  if (!args.is_here && args.num_tokens <= kMaxSentTokens &&
+      CanSendRows<T>(args.hidden_size)) {
+    return LaunchSend(args, stream);
+  }
   // No block waits for one that finds no room.
   int64_t blocks = std::min<int64_t>(
       kMaxReadBlocks,
@@ -277,11 +217,15 @@ void AllReduceNorm(const AllReduceNormArgs<T>& args, CudaStream stream) {
   blocks = std::min(blocks, args.num_tokens);
   Launch(ReadKernel<T>,
          {.grid = dim3(static_cast<uint32_t>(blocks)), .block = kReadThreads},
-         stream, kernel_args);
+         stream, args);
 }
 
-template void AllReduceNorm(const AllReduceNormArgs<float>&, CudaStream);
-template void AllReduceNorm(const AllReduceNormArgs<Float16>&, CudaStream);
-template void AllReduceNorm(const AllReduceNormArgs<BFloat16>&, CudaStream);
+#define DROVER_INSTANTIATE(T)            \
+  template bool CanSendRows<T>(int64_t); \
+  template void AllReduceNorm(const AllReduceNormArgs<T>&, CudaStream)
+DROVER_INSTANTIATE(float);
+DROVER_INSTANTIATE(Float16);
+DROVER_INSTANTIATE(BFloat16);
+#undef DROVER_INSTANTIATE
 
 }  // namespace drover::kernels::cuda

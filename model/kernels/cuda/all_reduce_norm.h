@@ -20,22 +20,33 @@ inline constexpr int64_t kMaxSentTokens = 32;
 size_t AllReduceNormRegionBytes(int64_t hidden_size, size_t element_bytes,
                                 int32_t world_size);
 
+struct RowGroup {
+  RankRegions regions = {};
+  int32_t rank = 0;
+  int32_t world_size = 0;
+};
+
+// Whether rows of this size can be sent.
+template <typename T>
+bool CanSendRows(int64_t hidden_size);
+
 // sum = the sum of all ranks' x: in float32, in the order of ranks, so that all
 // get the same bits; residual = sum, or residual + sum; out =
 // RmsNorm(residual).
 template <typename T>
 struct AllReduceNormArgs {
-  RankRegions regions = {};
-  int32_t rank = 0;
-  int32_t world_size = 1;
+  RowGroup group;
 
-  // By rank, its x [num_tokens, hidden_size], in memory that all ranks see. A
-  // rank may change its own again when the call after this one has ended.
+  // By rank, its x [num_tokens, hidden_size], in memory that this rank sees,
+  // all ranks with kMemory. A rank may change its own again when the call after
+  // this one has ended.
   RankRegions x = {};
   // Null, or [num_partials, num_tokens, hidden_size], whose sums, rounded to T,
   // the kernel puts into this rank's x first.
   const float* partials = nullptr;
   int32_t num_partials = 0;
+  // Every rank's x is complete and this rank sees it: nobody is waited for.
+  bool is_here = false;
   bool adds_residual = true;
   T* residual = nullptr;      // [num_tokens, hidden_size], updated
   const T* weight = nullptr;  // [hidden_size]; null: no norm, no out

@@ -8,6 +8,7 @@
 #include "model/kernels/cuda/launch.cuh"
 #include "model/kernels/cuda/mbarrier.cuh"
 #include "model/kernels/cuda/reduce.cuh"
+#include "model/kernels/cuda/sent_rows.cuh"
 
 // Reading the weights is all the work, so it never pauses: each warp owns a
 // ring of buffers in shared memory that bulk copies fill, and the first of them
@@ -86,6 +87,52 @@ __device__ __forceinline__ float Dot8(const uint4& a, const uint4& b,
   return sum;
 }
 
+// Brings x into shared memory; returns this thread's part of its squares.
+template <typename T>
+__device__ float LoadRow(const GemvArgs<T>& args, T* shared) {
+  float squares = 0.0f;
+  ForBlock<T>(args.in_features, [&](int64_t i, auto n) {
+    float x[n];
+    LoadFloats(args.x + i, x);
+#pragma unroll
+    for (int k = 0; k < n; ++k) squares += x[k] * x[k];
+    StoreFloats(shared + i, x);
+  });
+  return squares;
+}
+
+// The same for the residual stream with the sum of all ranks' x. Each block
+// sends some of this rank's, and receives all.
+template <typename T>
+__device__ float AllReduceRow(const GemvArgs<T>& args, T* shared) {
+  constexpr int kSize = Vec<T>::kSize;
+  const SentRow<T> sent = {
+      args.ranks, args.in_features, 0,
+      SignalsOf(args.ranks.regions, args.ranks.rank).sends[0]};
+  for (int64_t vec = blockIdx.x + int64_t{threadIdx.x} * gridDim.x;
+       vec < args.in_features / kSize; vec += int64_t{kThreads} * gridDim.x) {
+    sent.Send(vec * kSize, LoadVec(args.x + vec * kSize));
+  }
+  float squares = 0.0f;
+  ForBlock<T>(args.in_features, [&](int64_t i, auto n) {
+    if constexpr (n == kSize) {
+      const Vec<T> own = LoadVec(args.x + i);
+      float residual[n];
+      float sum[n];
+      LoadFloats(args.residual_in + i, residual);
+      sent.Sum(i, own, sum);
+#pragma unroll
+      for (int k = 0; k < n; ++k) {
+        sum[k] = RoundTo<T>(residual[k] + sum[k]);
+        squares += sum[k] * sum[k];
+      }
+      StoreFloats(shared + i, sum);
+      if (blockIdx.x == 0) StoreFloats(args.residual_sum + i, sum);
+    }
+  });
+  return squares;
+}
+
 // Brings x into shared memory, [num_tokens, in_features], transformed.
 template <typename T>
 __device__ void PrepareInput(const GemvArgs<T>& args, T* shared) {
@@ -107,14 +154,9 @@ __device__ void PrepareInput(const GemvArgs<T>& args, T* shared) {
       StoreFloats(shared + i, gate);
     });
   } else {
-    float squares = 0.0f;
-    ForBlock<T>(size, [&](int64_t i, auto n) {
-      float x[n];
-      LoadFloats(args.x + i, x);
-#pragma unroll
-      for (int k = 0; k < n; ++k) squares += x[k] * x[k];
-      StoreFloats(shared + i, x);
-    });
+    const float squares = args.input == GemvInput::kRmsNorm
+                              ? LoadRow(args, shared)
+                              : AllReduceRow(args, shared);
     const float inverse =
         rsqrtf(BlockSum(squares) / static_cast<float>(size) + args.epsilon);
     ForBlock<T>(size, [&](int64_t i, auto n) {
@@ -146,7 +188,8 @@ __device__ void StoreOutput(const GemvArgs<T>& args, int32_t token, int32_t row,
 }
 
 template <typename T, int kTokens>
-__global__ void __launch_bounds__(kThreads, 1) GemvKernel(GemvArgs<T> args) {
+__global__ void __launch_bounds__(kThreads, 1)
+    GemvKernel(const __grid_constant__ GemvArgs<T> args) {
   extern __shared__ __align__(128) unsigned char memory[];
   __shared__ __align__(8) uint64_t barriers[kWarps * kStages];
   T* const rings = reinterpret_cast<T*>(memory);
@@ -178,6 +221,9 @@ __global__ void __launch_bounds__(kThreads, 1) GemvKernel(GemvArgs<T> args) {
   }
   __syncwarp();
   WaitForInputs();
+  if (args.begins_all_reduce && blockIdx.x == 0 && threadIdx.x == 0) {
+    ++SignalsOf(args.ranks.regions, args.ranks.rank).sends[0];
+  }
   PrepareInput(args, x);
 
   float sums[kTokens] = {};

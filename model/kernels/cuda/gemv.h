@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "model/kernels/cuda/all_reduce_norm.h"
 #include "model/kernels/cuda/cuda_stream.h"
 #include "model/kernels/kernels.h"
 
@@ -18,6 +19,9 @@ enum class GemvInput {
   kRmsNorm,
   // SiluMul: x is [2 * in_features], gate then up.
   kSiluMul,
+  // AllReduceNorm of x over GemvArgs::ranks, whose Gemv before this one
+  // `begins_all_reduce`; residual_sum gets the residual stream with the sum.
+  kAllReduceNorm,
 };
 
 // out = in(x) . weight^T + bias + residual, accumulated in float32 and rounded
@@ -29,6 +33,11 @@ enum class GemvInput {
 //   residual += Gemv(kNone, attention)
 //   gate_up   = Gemv(kRmsNorm, residual stream)
 //   residual += Gemv(kSiluMul, gate_up)
+//
+// and, with ranks, none for sums over them:
+//
+//   part             = Gemv(kNone, attention)
+//   gate_up          = Gemv(kAllReduceNorm, part); residual += sum of parts
 template <typename T>
 struct GemvArgs {
   const T* x = nullptr;         // [num_tokens, in_features]
@@ -36,12 +45,19 @@ struct GemvArgs {
   const T* bias = nullptr;      // [out_features], or null
   const T* residual = nullptr;  // [num_tokens, out_features], or null; may be
                                 // out, not x
-  // Exactly one of the two; out_float is for logits, without the rounding.
-  T* out = nullptr;                // [num_tokens, out_features]
-  float* out_float = nullptr;      // [num_tokens, out_features]
+  // Exactly one of the three; out_float is for logits, without the rounding;
+  // send, with a world_size, for an AllReduceNorm of kSent tokens next.
+  T* out = nullptr;            // [num_tokens, out_features]
+  float* out_float = nullptr;  // [num_tokens, out_features]
+  RowGroup send;
   const T* norm_weight = nullptr;  // [in_features], for kRmsNorm
   float epsilon = 1e-5f;
   GemvInput input = GemvInput::kNone;
+  // For sums over ranks; in_features of kAllReduceNorm as CanSendRows has it.
+  RowGroup ranks;
+  bool begins_all_reduce = false;
+  const T* residual_in = nullptr;  // [in_features]
+  T* residual_sum = nullptr;       // [in_features], not residual_in
   int32_t num_tokens = 1;
   int32_t in_features = 0;
   int32_t out_features = 0;

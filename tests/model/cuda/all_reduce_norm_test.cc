@@ -72,6 +72,11 @@ class AllReduceNormTest : public testing::TestWithParam<int32_t> {
         std::vector<std::vector<T>>(static_cast<size_t>(world_size()), data));
   }
 
+  static RowGroup Group(const RankStreams& ranks, int32_t rank) {
+    return {
+        .regions = ranks.regions(), .rank = rank, .world_size = world_size()};
+  }
+
   static RankRegions Pointers(const RankArrays<BFloat16>& arrays) {
     RankRegions pointers = {};
     for (size_t rank = 0; rank < arrays.size(); ++rank) {
@@ -113,9 +118,7 @@ TEST_P(AllReduceNormTest, AddsTheSumToTheResidualStreamAndNormsIt) {
       const DeviceArray<BFloat16> weight(weight_data);
       ranks.Run([&](int32_t rank, cudaStream_t stream) {
         const auto index = static_cast<size_t>(rank);
-        AllReduceNorm<BFloat16>({.regions = ranks.regions(),
-                                 .rank = rank,
-                                 .world_size = world_size(),
+        AllReduceNorm<BFloat16>({.group = Group(ranks, rank),
                                  .x = Pointers(own),
                                  .residual = residual[index]->get(),
                                  .weight = weight.get(),
@@ -159,9 +162,7 @@ TEST_P(AllReduceNormTest, TakesSumsInPartsAndMayBeginTheStream) {
     const RankArrays<BFloat16> residual = Same(RandomArray(count, random_));
     ranks.Run([&](int32_t rank, cudaStream_t stream) {
       const auto index = static_cast<size_t>(rank);
-      AllReduceNorm<BFloat16>({.regions = ranks.regions(),
-                               .rank = rank,
-                               .world_size = world_size(),
+      AllReduceNorm<BFloat16>({.group = Group(ranks, rank),
                                .x = Pointers(x),
                                .partials = partials[index]->get(),
                                .num_partials = 2,
@@ -189,9 +190,7 @@ TEST_P(AllReduceNormTest, ACapturedOneIsReplayed) {
   const RankArrays<BFloat16> residual = Same(ones);
   ranks.Replay(kReplays, [&](int32_t rank, cudaStream_t stream) {
     const auto index = static_cast<size_t>(rank);
-    AllReduceNorm<BFloat16>({.regions = ranks.regions(),
-                             .rank = rank,
-                             .world_size = world_size(),
+    AllReduceNorm<BFloat16>({.group = Group(ranks, rank),
                              .x = Pointers(x),
                              .residual = residual[index]->get(),
                              .num_tokens = 1,
