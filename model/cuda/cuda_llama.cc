@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <optional>
 #include <utility>
 #include <vector>
 
@@ -11,6 +10,7 @@
 #include "base/status_macros.h"
 #include "model/cuda/cuda_status.h"
 #include "model/cuda/matmul.h"
+#include "model/cuda/residual_stream.h"
 #include "model/cuda/rope_table.h"
 #include "model/kernels/cuda/attention.h"
 #include "model/kernels/cuda/cuda_kernels.h"
@@ -28,9 +28,6 @@ using kernels::cuda::SkinnyGemmArgs;
 
 // From three on SkinnyGemm is the faster one.
 constexpr int32_t kMaxGemvRows = 2;
-
-// Parts in which SkinnyGemm leaves what is added to the residual stream.
-constexpr int32_t kNumPartials = 2;
 
 // Row counts for which matrix products are timed: dense where decode batches
 // are, then in steps of about a quarter; and the largest of both kinds.
@@ -60,10 +57,11 @@ class TypedLlama : public CudaLlama {
         limits_(limits),
         weights_(std::move(weights)),
         matmul_(std::move(matmul)),
-        collective_(collective) {
+        collective_(collective),
+        residual_(config.hidden_size, static_cast<float>(config.rms_norm_eps),
+                  collective) {
     if (collective == nullptr) return;
-    row_group_ = collective->row_group();
-    joins_in_gemv_ = CanJoinInGemv();
+    residual_.set_can_join(CanJoinInGemv());
     const int32_t world_size = collective->group().world_size();
     for (int32_t rank = 0; rank < world_size; ++rank) {
       const auto partition = PartitionModel(config, rank, world_size);
@@ -87,66 +85,37 @@ class TypedLlama : public CudaLlama {
                       cudaStream_t stream) override;
 
  private:
-  using Buffer = DeviceCollective::Buffer;
-  // Rows of a forward that is computed in pieces.
-  struct Piece {
-    int32_t index = 0;
-    int32_t begin = 0;
-    int32_t end = 0;
-
-    int32_t size() const { return end - begin; }
-  };
+  using Sum = DeviceCollective::Buffer;
+  using Piece = typename ResidualStream<T>::Piece;
   using Pieces = std::array<Piece, DeviceCollective::kNumPieces>;
 
   void TakeBuffers(Arena& arena);
   absl::Status Tune();
   absl::Status Embed(int32_t num_rows, cudaStream_t stream);
-  // residual_ has the embeddings of all ids.
+  // The residual stream has the embeddings of all ids.
   absl::Status PlaceGivenRows(const StepShape& shape, cudaStream_t stream);
   absl::Status Layer(size_t index, const StepShape& shape, cudaStream_t stream);
   absl::Status NormAndProject(const void* norm, const DeviceLinear& linear,
                               T* out, int32_t num_rows, cudaStream_t stream);
-  // What a rank computes of a sum to be added to the residual stream goes where
-  // the sum over ranks takes it from, or is added by the product itself.
-  T* sum_output(Buffer sum) const {
-    return collective_ != nullptr ? static_cast<T*>(collective_->part(sum))
-                                  : residual_;
-  }
-  T* added_residual() const {
-    return collective_ != nullptr ? nullptr : residual_;
-  }
-  MatmulOutput sum_mode() const {
-    return collective_ != nullptr ? MatmulOutput::kStore : MatmulOutput::kAdd;
-  }
-  // residual_ += x . weight^T, or that is left to the next NormResidual.
-  absl::Status ProjectAndAdd(Buffer sum, const DeviceLinear& linear, const T* x,
+  // Adds x . weight^T to the residual stream, or leaves that to the next norm.
+  absl::Status ProjectAndAdd(Sum sum, const DeviceLinear& linear, const T* x,
                              int32_t num_rows, bool is_last,
                              cudaStream_t stream);
   absl::Status Mlp(const DeviceLayer& layer, int32_t num_rows, bool is_last,
                    cudaStream_t stream);
   // Whether sums over ranks are joined by the Gemv that takes them.
   bool JoinsInGemv(int32_t num_rows) const {
-    return num_rows == 1 && joins_in_gemv_;
+    return num_rows == 1 && residual_.can_join();
   }
   bool CanJoinInGemv() const;
-  absl::Status NormResidual(const void* weight, int32_t num_rows,
-                            cudaStream_t stream);
-  kernels::cuda::AllReduceNormArgs<T> SumArgs(const void* weight,
-                                              int32_t num_rows) const;
+  absl::Status ForwardInPieces(const StepShape& shape, cudaStream_t stream);
   absl::Status LayerInPieces(size_t index, const StepShape& shape,
                              const Pieces& pieces, cudaStream_t stream);
   absl::Status MlpPiece(const DeviceLayer& layer, const Piece& piece,
                         cudaStream_t stream);
-  absl::Status SumPiece(Buffer buffer, const Piece& piece, const void* weight,
-                        cudaStream_t stream);
-  absl::Status ForwardInPieces(const StepShape& shape, cudaStream_t stream);
-  absl::Status SumOverRanks(const void* weight, bool adds_residual,
-                            int32_t num_rows, cudaStream_t stream);
   absl::Status Head(const T* x, int32_t num_rows, cudaStream_t stream);
   absl::Status ProjectHead(const T* x, float* out, int32_t num_rows,
                            cudaStream_t stream);
-  void Norm(const T* x, const void* weight, T* out, int32_t num_rows,
-            cudaStream_t stream);
   void RopeAppend(size_t layer, int32_t begin, int32_t end,
                   cudaStream_t stream);
   void Attend(size_t layer, const StepShape& shape, cudaStream_t stream);
@@ -173,25 +142,12 @@ class TypedLlama : public CudaLlama {
 
   DeviceMemory memory_;  // of everything below
   StepInputs inputs_;
-  T* residual_ = nullptr;  // [max_rows, hidden_size]
-  // [1, hidden_size]: a Gemv that adds a sum to the one writes the other. Which
-  // is which depends on the shape of the step alone.
-  T* residuals_[2] = {};
-  T* other_residual_ = nullptr;
-  T* normed_ = nullptr;     // [max_rows, hidden_size]
+  ResidualStream<T> residual_;
   T* qkv_ = nullptr;        // [max_rows, q_size + 2 kv_size]
   T* attended_ = nullptr;   // [max_rows, q_size]
   T* gate_up_ = nullptr;    // [max_rows, 2 * intermediate_size]
   T* activated_ = nullptr;  // [max_rows, intermediate_size]
   T* gathered_ = nullptr;   // [max_logit_rows, hidden_size]
-  // What a ProjectAndAdd left to be added to the residual stream:
-  // [kNumPartials, kMaxSkinnyTokens, hidden_size], if has_partials_;
-  float* partials_ = nullptr;
-  bool has_partials_ = false;
-  // with a collective that, or this rank's part of a sum.
-  std::optional<Buffer> open_sum_;
-  kernels::cuda::RowGroup row_group_;  // of the collective
-  bool joins_in_gemv_ = false;
   float* logits_ = nullptr;
   // [max_logit_rows, partition.vocab.size]: this rank's, with a collective.
   float* own_logits_ = nullptr;
@@ -220,15 +176,12 @@ void TypedLlama<T>::TakeBuffers(Arena& arena) {
   inputs_.block_tables =
       arena.Take<int32_t>(sequences * limits_.max_blocks_per_seq);
   inputs_.sample_slots = arena.Take<int32_t>(sequences);
-  residual_ = residuals_[0] = arena.Take<T>(rows * hidden);
-  residuals_[1] = arena.Take<T>(collective_ != nullptr ? hidden : 0);
-  normed_ = arena.Take<T>(rows * hidden);
+  residual_.Take(arena, rows);
   qkv_ = arena.Take<T>(rows * (q_size + 2 * kv_size));
   attended_ = arena.Take<T>(rows * q_size);
   gate_up_ = arena.Take<T>(rows * 2 * config_.intermediate_size);
   activated_ = arena.Take<T>(rows * config_.intermediate_size);
   gathered_ = arena.Take<T>(limits_.max_logit_rows * hidden);
-  partials_ = arena.Take<float>(kNumPartials * kMaxSkinnyTokens * hidden);
   logits_ = arena.Take<float>(limits_.max_logit_rows * config_.vocab_size);
   own_logits_ = collective_ == nullptr
                     ? logits_
@@ -282,15 +235,16 @@ absl::Status TypedLlama<T>::Tune() {
     return matmul_.Tune(linears, output, min_rows, limits_.max_rows, x, out);
   };
   DROVER_RETURN_IF_ERROR(tune(&DeviceLayer::qkv, /*silu_mul=*/false,
-                              MatmulOutput::kStore, normed_, qkv_));
-  DROVER_RETURN_IF_ERROR(tune(&DeviceLayer::o, /*silu_mul=*/false, sum_mode(),
-                              attended_,
-                              sum_output(DeviceCollective::kAttention)));
+                              MatmulOutput::kStore, residual_.normed(), qkv_));
+  DROVER_RETURN_IF_ERROR(tune(&DeviceLayer::o, /*silu_mul=*/false,
+                              residual_.mode(), attended_,
+                              residual_.output(DeviceCollective::kAttention)));
   DROVER_RETURN_IF_ERROR(tune(&DeviceLayer::gate_up, /*silu_mul=*/true,
-                              MatmulOutput::kStore, normed_, gate_up_));
+                              MatmulOutput::kStore, residual_.normed(),
+                              gate_up_));
   DROVER_RETURN_IF_ERROR(tune(&DeviceLayer::down, /*silu_mul=*/false,
-                              sum_mode(), activated_,
-                              sum_output(DeviceCollective::kMlp)));
+                              residual_.mode(), activated_,
+                              residual_.output(DeviceCollective::kMlp)));
   DROVER_RETURN_IF_ERROR(
       matmul_.Tune({&weights_.head}, MatmulOutput::kStoreFloat, /*min_rows=*/1,
                    limits_.max_logit_rows, gathered_, own_logits_));
@@ -301,14 +255,13 @@ absl::Status TypedLlama<T>::Tune() {
 template <typename T>
 absl::Status TypedLlama<T>::Forward(const StepShape& shape,
                                     cudaStream_t stream) {
-  residual_ = residuals_[0];
-  other_residual_ = residuals_[1];
+  residual_.Begin();
   DROVER_RETURN_IF_ERROR(Embed(shape.num_rows, stream));
   DROVER_RETURN_IF_ERROR(PlaceGivenRows(shape, stream));
   // Not in a graph: what pieces wait for changes from step to step.
   const bool has_chunks = shape.num_decodes < shape.num_sequences;
   if (has_chunks && shape.num_rows >= kMinRowsInPieces &&
-      collective_ != nullptr && collective_->sends_pieces()) {
+      residual_.sends_pieces()) {
     DROVER_RETURN_IF_ERROR(ForwardInPieces(shape, stream));
     return kernels::cuda::LaunchStatus("the forward");
   }
@@ -325,26 +278,23 @@ absl::Status TypedLlama<T>::Embed(int32_t num_rows, cudaStream_t stream) {
   kernels::cuda::GatherPart<T>(
       {.gather = {.table = static_cast<const T*>(weights_.embedding),
                   .ids = inputs_.token_ids,
-                  .out = sum_output(DeviceCollective::kEmbedding),
+                  .out = residual_.output(DeviceCollective::kEmbedding),
                   .num_rows = num_rows,
                   .row_size = config_.hidden_size},
        .first_id = static_cast<int32_t>(vocab.begin),
        .num_table_rows = static_cast<int32_t>(vocab.size)},
       stream);
-  if (collective_ == nullptr) return absl::OkStatus();
-  open_sum_ = DeviceCollective::kEmbedding;
-  return SumOverRanks(/*weight=*/nullptr, /*adds_residual=*/false, num_rows,
-                      stream);
+  return residual_.BeginWith(DeviceCollective::kEmbedding, num_rows, stream);
 }
 
 template <typename T>
 absl::Status TypedLlama<T>::PlaceGivenRows(const StepShape& shape,
                                            cudaStream_t stream) {
   for (const GivenRows& given : shape.given_rows) {
-    DROVER_RETURN_IF_CUDA_ERROR(
-        cudaMemcpyAsync(residual_ + given.first_row * config_.hidden_size,
-                        given.rows, static_cast<size_t>(given.num_bytes),
-                        cudaMemcpyDeviceToDevice, stream));
+    DROVER_RETURN_IF_CUDA_ERROR(cudaMemcpyAsync(
+        residual_.rows() + given.first_row * config_.hidden_size, given.rows,
+        static_cast<size_t>(given.num_bytes), cudaMemcpyDeviceToDevice,
+        stream));
   }
   return absl::OkStatus();
 }
@@ -362,11 +312,8 @@ absl::Status TypedLlama<T>::Layer(size_t index, const StepShape& shape,
                                        /*is_last=*/false, stream));
   const bool is_last = index + 1 == weights_.layers.size();
   DROVER_RETURN_IF_ERROR(Mlp(layer, num_rows, is_last, stream));
-  if (is_last && collective_ != nullptr) {
-    return SumOverRanks(/*weight=*/nullptr, /*adds_residual=*/true, num_rows,
-                        stream);
-  }
-  return absl::OkStatus();
+  return is_last ? residual_.Norm(/*weight=*/nullptr, num_rows, stream)
+                 : absl::OkStatus();
 }
 
 template <typename T>
@@ -420,66 +367,61 @@ absl::Status TypedLlama<T>::NormAndProject(const void* norm,
                                            const DeviceLinear& linear, T* out,
                                            int32_t num_rows,
                                            cudaStream_t stream) {
-  if (open_sum_.has_value() && JoinsInGemv(num_rows)) {
-    T* const sum = other_residual_;
-    DROVER_CHECK(TryGemv({.x = sum_output(*open_sum_),
-                          .out = out,
-                          .norm_weight = static_cast<const T*>(norm),
-                          .input = GemvInput::kAllReduceNorm,
-                          .ranks = row_group_,
-                          .residual_in = residual_,
-                          .residual_sum = sum},
-                         linear, num_rows, stream));
-    other_residual_ = std::exchange(residual_, sum);
-    open_sum_.reset();
+  if (JoinsInGemv(num_rows) && !residual_.is_complete()) {
+    DROVER_CHECK(
+        TryGemv(residual_.JoinIn(
+                    {.out = out, .norm_weight = static_cast<const T*>(norm)}),
+                linear, num_rows, stream));
     return absl::OkStatus();
   }
   // Gemv norms the residual stream itself, so nothing may be left to add to it.
-  if (num_rows == 1 && !has_partials_ && !open_sum_.has_value() &&
-      TryGemv({.x = residual_,
+  if (num_rows == 1 && residual_.is_complete() &&
+      TryGemv({.x = residual_.rows(),
                .out = out,
                .norm_weight = static_cast<const T*>(norm),
                .input = GemvInput::kRmsNorm},
               linear, num_rows, stream)) {
     return absl::OkStatus();
   }
-  DROVER_RETURN_IF_ERROR(NormResidual(norm, num_rows, stream));
-  if (TryGemv({.x = normed_, .out = out}, linear, num_rows, stream) ||
-      TrySkinnyGemm({.x = normed_, .out = out}, linear, num_rows, stream)) {
+  DROVER_RETURN_IF_ERROR(residual_.Norm(norm, num_rows, stream));
+  if (TryGemv({.x = residual_.normed(), .out = out}, linear, num_rows,
+              stream) ||
+      TrySkinnyGemm({.x = residual_.normed(), .out = out}, linear, num_rows,
+                    stream)) {
     return absl::OkStatus();
   }
-  return matmul_.Run(linear, MatmulOutput::kStore, normed_, out, num_rows,
-                     stream);
+  return matmul_.Run(linear, MatmulOutput::kStore, residual_.normed(), out,
+                     num_rows, stream);
 }
 
 // The last product before the head leaves no partials, which only a norm joins.
 template <typename T>
-absl::Status TypedLlama<T>::ProjectAndAdd(Buffer sum,
-                                          const DeviceLinear& linear,
+absl::Status TypedLlama<T>::ProjectAndAdd(Sum sum, const DeviceLinear& linear,
                                           const T* x, int32_t num_rows,
                                           bool is_last, cudaStream_t stream) {
-  if (collective_ != nullptr) open_sum_ = sum;
-  T* const out = sum_output(sum);
-  if (TryGemv({.x = x,
-               .residual = added_residual(),
-               .out = out,
-               .ranks = row_group_,
-               .begins_all_reduce = JoinsInGemv(num_rows) && !is_last},
-              linear, num_rows, stream)) {
-    return absl::OkStatus();
+  T* const out = residual_.output(sum);
+  if (!TryGemv({.x = x,
+                .residual = residual_.addend(),
+                .out = out,
+                .ranks = residual_.row_group(),
+                .begins_all_reduce = JoinsInGemv(num_rows) && !is_last},
+               linear, num_rows, stream)) {
+    if ((!is_last || residual_.is_divided()) && linear.bias == nullptr &&
+        TrySkinnyGemm({.x = x,
+                       .partials = residual_.partials(),
+                       .num_partials = ResidualStream<T>::kNumPartials},
+                      linear, num_rows, stream)) {
+      residual_.NotePartials(sum);
+      return absl::OkStatus();
+    }
+    if (!TrySkinnyGemm({.x = x, .residual = residual_.addend(), .out = out},
+                       linear, num_rows, stream)) {
+      DROVER_RETURN_IF_ERROR(
+          matmul_.Run(linear, residual_.mode(), x, out, num_rows, stream));
+    }
   }
-  if ((!is_last || collective_ != nullptr) && linear.bias == nullptr &&
-      TrySkinnyGemm(
-          {.x = x, .partials = partials_, .num_partials = kNumPartials}, linear,
-          num_rows, stream)) {
-    has_partials_ = true;
-    return absl::OkStatus();
-  }
-  if (TrySkinnyGemm({.x = x, .residual = added_residual(), .out = out}, linear,
-                    num_rows, stream)) {
-    return absl::OkStatus();
-  }
-  return matmul_.Run(linear, sum_mode(), x, out, num_rows, stream);
+  residual_.NoteOutput(sum);
+  return absl::OkStatus();
 }
 
 template <typename T>
@@ -487,27 +429,29 @@ absl::Status TypedLlama<T>::Mlp(const DeviceLayer& layer, int32_t num_rows,
                                 bool is_last, cudaStream_t stream) {
   if (num_rows > kMaxGemvRows) {
     DROVER_RETURN_IF_ERROR(
-        NormResidual(layer.post_attention_norm, num_rows, stream));
-    if (TrySkinnyGemm({.x = normed_, .out = activated_, .silu_mul = true},
-                      layer.gate_up, num_rows, stream)) {
+        residual_.Norm(layer.post_attention_norm, num_rows, stream));
+    if (TrySkinnyGemm(
+            {.x = residual_.normed(), .out = activated_, .silu_mul = true},
+            layer.gate_up, num_rows, stream)) {
       return ProjectAndAdd(DeviceCollective::kMlp, layer.down, activated_,
                            num_rows, is_last, stream);
     }
     DROVER_RETURN_IF_ERROR(matmul_.Run(layer.gate_up, MatmulOutput::kStore,
-                                       normed_, gate_up_, num_rows, stream));
+                                       residual_.normed(), gate_up_, num_rows,
+                                       stream));
   } else {
     DROVER_RETURN_IF_ERROR(NormAndProject(
         layer.post_attention_norm, layer.gate_up, gate_up_, num_rows, stream));
   }
   if (num_rows == 1 &&
       TryGemv({.x = gate_up_,
-               .residual = added_residual(),
-               .out = sum_output(DeviceCollective::kMlp),
+               .residual = residual_.addend(),
+               .out = residual_.output(DeviceCollective::kMlp),
                .input = GemvInput::kSiluMul,
-               .ranks = row_group_,
+               .ranks = residual_.row_group(),
                .begins_all_reduce = JoinsInGemv(num_rows) && !is_last},
               layer.down, num_rows, stream)) {
-    if (collective_ != nullptr) open_sum_ = DeviceCollective::kMlp;
+    residual_.NoteOutput(DeviceCollective::kMlp);
     return absl::OkStatus();
   }
   kernels::cuda::SiluMul<T>({.gate_up = gate_up_,
@@ -517,57 +461,6 @@ absl::Status TypedLlama<T>::Mlp(const DeviceLayer& layer, int32_t num_rows,
                             stream);
   return ProjectAndAdd(DeviceCollective::kMlp, layer.down, activated_, num_rows,
                        is_last, stream);
-}
-
-// To normed_.
-template <typename T>
-absl::Status TypedLlama<T>::NormResidual(const void* weight, int32_t num_rows,
-                                         cudaStream_t stream) {
-  if (open_sum_.has_value()) {
-    return SumOverRanks(weight, /*adds_residual=*/true, num_rows, stream);
-  }
-  if (!has_partials_) {
-    Norm(residual_, weight, normed_, num_rows, stream);
-    return absl::OkStatus();
-  }
-  has_partials_ = false;
-  kernels::cuda::JoinRmsNorm<T>(
-      {.residual = residual_,
-       .partials = partials_,
-       .weight = static_cast<const T*>(weight),
-       .out = normed_,
-       .num_partials = kNumPartials,
-       .num_tokens = num_rows,
-       .hidden_size = config_.hidden_size,
-       .epsilon = static_cast<float>(config_.rms_norm_eps)},
-      stream);
-  return absl::OkStatus();
-}
-
-// Of what ProjectAndAdd left. weight: null, or of the norm, to normed_.
-template <typename T>
-absl::Status TypedLlama<T>::SumOverRanks(const void* weight, bool adds_residual,
-                                         int32_t num_rows,
-                                         cudaStream_t stream) {
-  kernels::cuda::AllReduceNormArgs<T> args = SumArgs(weight, num_rows);
-  args.partials = has_partials_ ? partials_ : nullptr;
-  args.num_partials = kNumPartials;
-  args.adds_residual = adds_residual;
-  const Buffer sum = *open_sum_;
-  has_partials_ = false;
-  open_sum_.reset();
-  return collective_->AllReduceNorm(args, sum, stream);
-}
-
-template <typename T>
-kernels::cuda::AllReduceNormArgs<T> TypedLlama<T>::SumArgs(
-    const void* weight, int32_t num_rows) const {
-  return {.residual = residual_,
-          .weight = static_cast<const T*>(weight),
-          .out = normed_,
-          .num_tokens = num_rows,
-          .hidden_size = config_.hidden_size,
-          .epsilon = static_cast<float>(config_.rms_norm_eps)};
 }
 
 template <typename T>
@@ -581,8 +474,8 @@ absl::Status TypedLlama<T>::ForwardInPieces(const StepShape& shape,
     DROVER_RETURN_IF_ERROR(LayerInPieces(i, shape, pieces, stream));
   }
   for (const Piece& piece : pieces) {
-    DROVER_RETURN_IF_ERROR(
-        SumPiece(DeviceCollective::kMlp, piece, /*weight=*/nullptr, stream));
+    DROVER_RETURN_IF_ERROR(residual_.Receive(DeviceCollective::kMlp, piece,
+                                             /*weight=*/nullptr, stream));
   }
   return absl::OkStatus();
 }
@@ -593,16 +486,18 @@ absl::Status TypedLlama<T>::LayerInPieces(size_t index, const StepShape& shape,
                                           const Pieces& pieces,
                                           cudaStream_t stream) {
   const DeviceLayer& layer = weights_.layers[index];
-  if (index == 0)
-    Norm(residual_, layer.input_norm, normed_, shape.num_rows, stream);
+  if (index == 0) {
+    DROVER_RETURN_IF_ERROR(
+        residual_.Norm(layer.input_norm, shape.num_rows, stream));
+  }
   for (const Piece& piece : pieces) {
     if (index > 0) {
-      DROVER_RETURN_IF_ERROR(
-          SumPiece(DeviceCollective::kMlp, piece, layer.input_norm, stream));
+      DROVER_RETURN_IF_ERROR(residual_.Receive(DeviceCollective::kMlp, piece,
+                                               layer.input_norm, stream));
     }
     DROVER_RETURN_IF_ERROR(
         matmul_.Run(layer.qkv, MatmulOutput::kStore,
-                    normed_ + piece.begin * config_.hidden_size,
+                    residual_.normed() + piece.begin * config_.hidden_size,
                     qkv_ + piece.begin * qkv_size(), piece.size(), stream));
   }
   Attend(index, shape, stream);
@@ -610,16 +505,16 @@ absl::Status TypedLlama<T>::LayerInPieces(size_t index, const StepShape& shape,
   for (const Piece& piece : pieces) {
     DROVER_RETURN_IF_ERROR(matmul_.Run(
         layer.o, MatmulOutput::kStore, attended_ + piece.begin * q_size,
-        sum_output(DeviceCollective::kAttention) +
+        residual_.output(DeviceCollective::kAttention) +
             piece.begin * config_.hidden_size,
         piece.size(), stream));
-    DROVER_RETURN_IF_ERROR(collective_->SendPiece(DeviceCollective::kAttention,
-                                                  piece.index, piece.begin,
-                                                  piece.size(), stream));
+    DROVER_RETURN_IF_ERROR(
+        residual_.Send(DeviceCollective::kAttention, piece, stream));
   }
   for (const Piece& piece : pieces) {
-    DROVER_RETURN_IF_ERROR(SumPiece(DeviceCollective::kAttention, piece,
-                                    layer.post_attention_norm, stream));
+    DROVER_RETURN_IF_ERROR(residual_.Receive(DeviceCollective::kAttention,
+                                             piece, layer.post_attention_norm,
+                                             stream));
     DROVER_RETURN_IF_ERROR(MlpPiece(layer, piece, stream));
   }
   return absl::OkStatus();
@@ -632,8 +527,8 @@ absl::Status TypedLlama<T>::MlpPiece(const DeviceLayer& layer,
   T* const gate_up = gate_up_ + 2 * piece.begin * config_.intermediate_size;
   T* const activated = activated_ + piece.begin * config_.intermediate_size;
   DROVER_RETURN_IF_ERROR(matmul_.Run(layer.gate_up, MatmulOutput::kStore,
-                                     normed_ + hidden, gate_up, piece.size(),
-                                     stream));
+                                     residual_.normed() + hidden, gate_up,
+                                     piece.size(), stream));
   kernels::cuda::SiluMul<T>({.gate_up = gate_up,
                              .out = activated,
                              .num_tokens = piece.size(),
@@ -641,33 +536,8 @@ absl::Status TypedLlama<T>::MlpPiece(const DeviceLayer& layer,
                             stream);
   DROVER_RETURN_IF_ERROR(matmul_.Run(
       layer.down, MatmulOutput::kStore, activated,
-      sum_output(DeviceCollective::kMlp) + hidden, piece.size(), stream));
-  return collective_->SendPiece(DeviceCollective::kMlp, piece.index,
-                                piece.begin, piece.size(), stream);
-}
-
-// Into the residual stream and, with a weight, to normed_.
-template <typename T>
-absl::Status TypedLlama<T>::SumPiece(Buffer buffer, const Piece& piece,
-                                     const void* weight, cudaStream_t stream) {
-  kernels::cuda::AllReduceNormArgs<T> args = SumArgs(weight, piece.size());
-  args.residual += piece.begin * config_.hidden_size;
-  args.out += piece.begin * config_.hidden_size;
-  return collective_->AllReduceNormPiece(args, buffer, piece.index, piece.begin,
-                                         stream);
-}
-
-template <typename T>
-void TypedLlama<T>::Norm(const T* x, const void* weight, T* out,
-                         int32_t num_rows, cudaStream_t stream) {
-  kernels::cuda::RmsNorm<T>(
-      {.x = x,
-       .weight = static_cast<const T*>(weight),
-       .out = out,
-       .num_tokens = num_rows,
-       .hidden_size = config_.hidden_size,
-       .epsilon = static_cast<float>(config_.rms_norm_eps)},
-      stream);
+      residual_.output(DeviceCollective::kMlp) + hidden, piece.size(), stream));
+  return residual_.Send(DeviceCollective::kMlp, piece, stream);
 }
 
 template <typename T>
@@ -742,9 +612,9 @@ void TypedLlama<T>::Attend(size_t layer, const StepShape& shape,
 template <typename T>
 absl::Status TypedLlama<T>::Logits(const int32_t* rows, int32_t num_rows,
                                    cudaStream_t stream) {
-  const T* x = residual_;
+  const T* x = residual_.rows();
   if (rows != nullptr) {
-    kernels::cuda::GatherRows<T>({.table = residual_,
+    kernels::cuda::GatherRows<T>({.table = residual_.rows(),
                                   .ids = rows,
                                   .out = gathered_,
                                   .num_rows = num_rows,
@@ -781,7 +651,14 @@ absl::Status TypedLlama<T>::ProjectHead(const T* x, float* out,
               weights_.head, num_rows, stream)) {
     return absl::OkStatus();
   }
-  Norm(x, weights_.final_norm, gathered_, num_rows, stream);
+  kernels::cuda::RmsNorm<T>(
+      {.x = x,
+       .weight = static_cast<const T*>(weights_.final_norm),
+       .out = gathered_,
+       .num_tokens = num_rows,
+       .hidden_size = config_.hidden_size,
+       .epsilon = static_cast<float>(config_.rms_norm_eps)},
+      stream);
   if (TryGemv({.x = gathered_, .out_float = out}, weights_.head, num_rows,
               stream)) {
     return absl::OkStatus();

@@ -1,0 +1,132 @@
+#include "model/cuda/residual_stream.h"
+
+#include <utility>
+
+#include "base/check.h"
+#include "model/kernels/cuda/cuda_kernels.h"
+
+namespace drover::cuda {
+
+using kernels::cuda::AllReduceNormArgs;
+using kernels::cuda::GemvArgs;
+using kernels::cuda::GemvInput;
+
+template <typename T>
+ResidualStream<T>::ResidualStream(int64_t hidden_size, float epsilon,
+                                  DeviceCollective* collective)
+    : hidden_size_(hidden_size), epsilon_(epsilon), collective_(collective) {}
+
+template <typename T>
+void ResidualStream<T>::Take(Arena& arena, int64_t max_rows) {
+  places_[0] = arena.Take<T>(max_rows * hidden_size_);
+  places_[1] = arena.Take<T>(is_divided() ? hidden_size_ : 0);
+  normed_ = arena.Take<T>(max_rows * hidden_size_);
+  partials_ = arena.Take<float>(kNumPartials * kernels::cuda::kMaxSkinnyTokens *
+                                hidden_size_);
+  Begin();
+}
+
+template <typename T>
+void ResidualStream<T>::Begin() {
+  rows_ = places_[0];
+  other_ = places_[1];
+  has_partials_ = false;
+  open_.reset();
+}
+
+template <typename T>
+absl::Status ResidualStream<T>::Norm(const void* weight, int32_t num_rows,
+                                     cudaStream_t stream) {
+  if (open_.has_value()) {
+    AllReduceNormArgs<T> args = SumArgs(weight, num_rows);
+    args.partials = std::exchange(has_partials_, false) ? partials_ : nullptr;
+    args.num_partials = kNumPartials;
+    return collective_->AllReduceNorm(args, *std::exchange(open_, {}), stream);
+  }
+  if (weight == nullptr) {
+    DROVER_CHECK(!has_partials_);
+    return absl::OkStatus();
+  }
+  if (std::exchange(has_partials_, false)) {
+    kernels::cuda::JoinRmsNorm<T>({.residual = rows_,
+                                   .partials = partials_,
+                                   .weight = static_cast<const T*>(weight),
+                                   .out = normed_,
+                                   .num_partials = kNumPartials,
+                                   .num_tokens = num_rows,
+                                   .hidden_size = hidden_size_,
+                                   .epsilon = epsilon_},
+                                  stream);
+    return absl::OkStatus();
+  }
+  kernels::cuda::RmsNorm<T>({.x = rows_,
+                             .weight = static_cast<const T*>(weight),
+                             .out = normed_,
+                             .num_tokens = num_rows,
+                             .hidden_size = hidden_size_,
+                             .epsilon = epsilon_},
+                            stream);
+  return absl::OkStatus();
+}
+
+template <typename T>
+absl::Status ResidualStream<T>::BeginWith(Sum sum, int32_t num_rows,
+                                          cudaStream_t stream) {
+  if (!is_divided()) return absl::OkStatus();
+  AllReduceNormArgs<T> args = SumArgs(/*weight=*/nullptr, num_rows);
+  args.adds_residual = false;
+  return collective_->AllReduceNorm(args, sum, stream);
+}
+
+template <typename T>
+kernels::cuda::RowGroup ResidualStream<T>::row_group() const {
+  return is_divided() ? collective_->row_group() : kernels::cuda::RowGroup();
+}
+
+template <typename T>
+GemvArgs<T> ResidualStream<T>::JoinIn(GemvArgs<T> args) {
+  DROVER_CHECK(can_join_ && open_.has_value() && !has_partials_);
+  args.x = output(*open_);
+  args.input = GemvInput::kAllReduceNorm;
+  args.ranks = row_group();
+  args.residual_in = rows_;
+  args.residual_sum = other_;
+  std::swap(rows_, other_);
+  open_.reset();
+  return args;
+}
+
+template <typename T>
+absl::Status ResidualStream<T>::Send(Sum sum, const Piece& piece,
+                                     cudaStream_t stream) {
+  return collective_->SendPiece(sum, piece.index, piece.begin, piece.size(),
+                                stream);
+}
+
+template <typename T>
+absl::Status ResidualStream<T>::Receive(Sum sum, const Piece& piece,
+                                        const void* weight,
+                                        cudaStream_t stream) {
+  AllReduceNormArgs<T> args = SumArgs(weight, piece.size());
+  args.residual += piece.begin * hidden_size_;
+  args.out += piece.begin * hidden_size_;
+  return collective_->AllReduceNormPiece(args, sum, piece.index, piece.begin,
+                                         stream);
+}
+
+template <typename T>
+AllReduceNormArgs<T> ResidualStream<T>::SumArgs(const void* weight,
+                                                int32_t num_rows) const {
+  return {.residual = rows_,
+          .weight = static_cast<const T*>(weight),
+          .out = normed_,
+          .num_tokens = num_rows,
+          .hidden_size = hidden_size_,
+          .epsilon = epsilon_};
+}
+
+template class ResidualStream<float>;
+template class ResidualStream<kernels::Float16>;
+template class ResidualStream<kernels::BFloat16>;
+
+}  // namespace drover::cuda
