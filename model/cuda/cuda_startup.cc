@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <string>
 #include <utility>
 
@@ -48,13 +47,6 @@ BatchPlan LargestStep(const ExecutorInfo& info) {
              static_cast<size_t>(BlocksFor(num_tokens)), kAnyBlock)});
   }
   return plan;
-}
-
-// Two GPUs are faster without NCCL, whatever the size (docs/benchmarks/
-// tensor-parallel.md). With more, each would read the parts of all others.
-int64_t NcclAboveBytes(int32_t world_size) {
-  return world_size == 2 ? std::numeric_limits<int64_t>::max()
-                         : int64_t{1} << 20;
 }
 
 // Runs one stage of start-up and notes how long it took.
@@ -105,6 +97,7 @@ absl::StatusOr<std::unique_ptr<CudaStepRunner>> CudaStepRunner::Create(
 }
 
 CudaStepRunner::~CudaStepRunner() {
+  UseDevice().IgnoreError();
   cudaDeviceSynchronize();
   graphs_.clear();
   for (Flight& flight : flights_) {
@@ -156,12 +149,10 @@ absl::Status CudaStepRunner::Open() {
     DROVER_ASSIGN_OR_RETURN(
         collective_,
         DeviceCollective::Join(
-            model.collective,
-            {.max_tokens = info_.max_step_tokens,
-             .hidden_size = config_.hidden_size,
-             .element_bytes = DTypeBytes(dtype_),
-             .nccl_above_bytes = options_.nccl_above_bytes.value_or(
-                 NcclAboveBytes(model.collective->world_size()))}));
+            model.collective, {.max_tokens = info_.max_step_tokens,
+                               .hidden_size = config_.hidden_size,
+                               .element_bytes = DTypeBytes(dtype_),
+                               .nccl_above_bytes = options_.nccl_above_bytes}));
   }
   return absl::OkStatus();
 }
@@ -383,8 +374,8 @@ absl::Status CudaStepRunner::NoteFacts() {
 }
 
 absl::Status CudaStepRunner::CaptureGraphs() {
-  DROVER_RETURN_IF_ERROR(AwaitRanks());
   for (const int32_t size : DecodeBuckets(info_.num_slots)) {
+    DROVER_RETURN_IF_ERROR(AwaitRanks());
     StepShape shape = {
         .num_rows = size, .num_sequences = size, .num_decodes = size};
     const auto forward = [&]() -> absl::Status {

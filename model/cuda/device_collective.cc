@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,6 +12,7 @@
 #include "model/cuda/cuda_status.h"
 #include "model/cuda/rank_exchange.h"
 #include "model/cuda/stream_signals.h"
+#include "model/kernels/cuda/skinny_gemm.h"
 
 namespace drover::cuda {
 
@@ -19,6 +21,9 @@ namespace {
 // What one gather takes. More goes in pieces.
 constexpr size_t kGatherBytes = size_t{8} << 20;
 constexpr size_t kFlagBytes = 256;
+// With more than two ranks. Two are faster without NCCL, whatever the size
+// (docs/benchmarks/tensor-parallel.md); more would each read the parts of all.
+constexpr int64_t kNcclAboveBytes = int64_t{1} << 20;
 
 // How a rank's region is found by the others.
 struct Address {
@@ -65,18 +70,13 @@ absl::StatusOr<std::unique_ptr<DeviceCollective>> DeviceCollective::Join(
       new DeviceCollective(std::move(group), options));
   DROVER_RETURN_IF_ERROR(collective->MapRegions());
   DROVER_RETURN_IF_ERROR(collective->StartCopies());
-  if (options.nccl_above_bytes <
-      static_cast<int64_t>(collective->part_bytes_)) {
-    DROVER_ASSIGN_OR_RETURN(collective->nccl_,
-                            NcclGroup::Join(*collective->group_));
-  }
+  DROVER_RETURN_IF_ERROR(collective->JoinNccl(options));
   return collective;
 }
 
 DeviceCollective::DeviceCollective(std::shared_ptr<Collective> group,
                                    const Options& options)
     : group_(std::move(group)),
-      nccl_above_bytes_(options.nccl_above_bytes),
       row_bytes_(
           static_cast<size_t>(options.hidden_size * options.element_bytes)),
       gather_bytes_(kernels::cuda::GroupRegionBytes(kGatherBytes)),
@@ -120,10 +120,7 @@ absl::Status DeviceCollective::MapRegions() {
 
 // All ranks or none.
 absl::Status DeviceCollective::StartCopies() {
-  DROVER_ASSIGN_OR_RETURN(
-      const int64_t supported,
-      group_->AllReduceMin(StreamSignalsSupported() ? 1 : 0));
-  if (group_->world_size() != 2 || supported == 0) return absl::OkStatus();
+  if (group_->world_size() != 2) return absl::OkStatus();
   for (int32_t i = 0; i < kNumCopies; ++i) {
     cudaStream_t stream = nullptr;
     DROVER_RETURN_IF_CUDA_ERROR(
@@ -132,7 +129,41 @@ absl::Status DeviceCollective::StartCopies() {
   }
   DROVER_RETURN_IF_CUDA_ERROR(
       cudaEventCreateWithFlags(&computed_, cudaEventDisableTiming));
+  DROVER_ASSIGN_OR_RETURN(const int64_t all_can,
+                          group_->AllReduceMin(CanSignal() ? 1 : 0));
+  if (all_can == 0) copies_.clear();  // the streams' end is the process's
   return absl::OkStatus();
+}
+
+// A driver may have the functions and refuse them.
+bool DeviceCollective::CanSignal() const {
+  if (!StreamSignalsSupported()) return false;
+  uint32_t* const flag =
+      Flag(group_->rank(), kAttention, /*piece=*/0, /*copy=*/0);
+  return SignalInStream(flag, 0, copies_.front()).ok() &&
+         AwaitInStream(flag, 0, copies_.front()).ok() &&
+         cudaStreamSynchronize(copies_.front()) == cudaSuccess;
+}
+
+// Who did not ask for it goes without it where it is not to be had, which is
+// the same on all ranks.
+absl::Status DeviceCollective::JoinNccl(const Options& options) {
+  const int64_t by_default = group_->world_size() > 2
+                                 ? kNcclAboveBytes
+                                 : std::numeric_limits<int64_t>::max();
+  nccl_above_bytes_ = options.nccl_above_bytes.value_or(by_default);
+  if (nccl_above_bytes_ >= static_cast<int64_t>(part_bytes_)) {
+    return absl::OkStatus();
+  }
+  auto nccl = NcclGroup::Join(*group_);
+  if (nccl.ok()) {
+    nccl_ = *std::move(nccl);
+    return absl::OkStatus();
+  }
+  const bool is_missing = absl::IsUnimplemented(nccl.status()) ||
+                          absl::IsFailedPrecondition(nccl.status());
+  return is_missing && !options.nccl_above_bytes.has_value() ? absl::OkStatus()
+                                                             : nccl.status();
 }
 
 unsigned char* DeviceCollective::At(int32_t rank, size_t offset) const {
@@ -178,7 +209,9 @@ absl::Status DeviceCollective::AllReduceNorm(
     args.x[static_cast<size_t>(rank)] = Part(rank, buffer);
   }
   const int64_t count = args.num_tokens * args.hidden_size;
-  if (nccl_ != nullptr && args.partials == nullptr &&
+  // What all ranks know alike: which of them has partials may differ, but none
+  // with so many tokens.
+  if (nccl_ != nullptr && args.num_tokens > kernels::cuda::kMaxSkinnyTokens &&
       count * static_cast<int64_t>(sizeof(T)) > nccl_above_bytes_) {
     T* const own = static_cast<T*>(part(buffer));
     DROVER_RETURN_IF_ERROR(nccl_->AllReduceSum(own, count, stream));

@@ -4,8 +4,8 @@
 
 #include <array>
 #include <cstdint>
-#include <limits>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -34,8 +34,8 @@ class DeviceCollective {
     int64_t max_tokens = 0;  // of a sum
     int64_t hidden_size = 0;
     int64_t element_bytes = 0;
-    // Sums of more bytes are NCCL's.
-    int64_t nccl_above_bytes = std::numeric_limits<int64_t>::max();
+    // Sums of more bytes are NCCL's; unset: what is faster.
+    std::optional<int64_t> nccl_above_bytes;
   };
 
   // All ranks of `group` join at the same time, each with its device current.
@@ -96,6 +96,8 @@ class DeviceCollective {
 
   absl::Status MapRegions();
   absl::Status StartCopies();
+  bool CanSignal() const;
+  absl::Status JoinNccl(const Options& options);
   unsigned char* At(int32_t rank, size_t offset) const;
   void* Part(int32_t rank, Buffer buffer) const;
   // Where `rank` finds what the other sent.
@@ -109,7 +111,7 @@ class DeviceCollective {
   int32_t peer() const { return 1 - group_->rank(); }
 
   const std::shared_ptr<Collective> group_;
-  const int64_t nccl_above_bytes_;
+  int64_t nccl_above_bytes_ = 0;
   const size_t row_bytes_;
   // What lies in each rank's region, one after the other: what the kernels
   // need, flags, parts and what was received.

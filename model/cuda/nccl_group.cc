@@ -3,6 +3,7 @@
 #ifdef DROVER_WITH_NCCL
 #include <dlfcn.h>
 #include <nccl.h>
+#include <stdlib.h>
 #endif
 
 #include <utility>
@@ -21,14 +22,12 @@ namespace {
 struct Library {
   decltype(&::ncclGetUniqueId) get_unique_id = nullptr;
   decltype(&::ncclCommInitRank) comm_init_rank = nullptr;
-  decltype(&::ncclCommDestroy) comm_destroy = nullptr;
   decltype(&::ncclAllReduce) all_reduce = nullptr;
   decltype(&::ncclGetErrorString) get_error_string = nullptr;
 
   bool is_complete() const {
     return get_unique_id != nullptr && comm_init_rank != nullptr &&
-           comm_destroy != nullptr && all_reduce != nullptr &&
-           get_error_string != nullptr;
+           all_reduce != nullptr && get_error_string != nullptr;
   }
 
   absl::Status Status(ncclResult_t result, const char* what) const {
@@ -50,7 +49,6 @@ const Library& TheLibrary() {
     if (handle == nullptr) return found;
     Find(handle, "ncclGetUniqueId", found.get_unique_id);
     Find(handle, "ncclCommInitRank", found.comm_init_rank);
-    Find(handle, "ncclCommDestroy", found.comm_destroy);
     Find(handle, "ncclAllReduce", found.all_reduce);
     Find(handle, "ncclGetErrorString", found.get_error_string);
     return found;
@@ -60,8 +58,9 @@ const Library& TheLibrary() {
 
 class LoadedNcclGroup final : public NcclGroup {
  public:
+  // The group is never destroyed: that waits for all ranks, of which one may be
+  // lost. The process's end does it.
   explicit LoadedNcclGroup(ncclComm_t comm) : comm_(comm) {}
-  ~LoadedNcclGroup() override { TheLibrary().comm_destroy(comm_); }
 
  private:
   absl::Status Sum(void* data, int64_t count, int data_type,
@@ -93,6 +92,9 @@ absl::StatusOr<std::unique_ptr<NcclGroup>> NcclGroup::Join(Collective& group) {
     return absl::FailedPreconditionError(
         "a rank finds no libnccl.so.2, which is to add up what GPUs compute");
   }
+  // No NVLink multicast; and all memory at start.
+  setenv("NCCL_NVLS_ENABLE", "0", /*overwrite=*/1);
+  setenv("NCCL_RUNTIME_CONNECT", "0", /*overwrite=*/0);
   ncclUniqueId id = {};
   if (group.rank() == 0) {
     DROVER_RETURN_IF_ERROR(

@@ -13,7 +13,7 @@ absl::StatusOr<std::unique_ptr<Executor>> CreateTestExecutor(
   DROVER_ASSIGN_OR_RETURN(const int32_t world_size,
                           testing::NumRanks(options, DROVER_TEST_RANKS));
   return testing::RankGroup::Create(
-      options, world_size, [](ModelExecutorOptions own) {
+      options, world_size, /*ends_plans=*/true, [](ModelExecutorOptions own) {
         own.num_threads = 1;
         return ModelExecutor::Create(own, nullptr);
       });

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <condition_variable>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -27,10 +29,12 @@ class RankGroup : public Executor {
   using CreateRank = std::function<absl::StatusOr<std::unique_ptr<Executor>>(
       const ModelExecutorOptions& options)>;
 
+  // ends_plans: whether ranks that are stopped end the plans that others wait
+  // with; where they do not, as on GPUs, Stop first waits for all answers.
   static absl::StatusOr<std::unique_ptr<Executor>> Create(
-      const ModelExecutorOptions& options, int32_t world_size,
+      const ModelExecutorOptions& options, int32_t world_size, bool ends_plans,
       const CreateRank& create_rank) {
-    std::unique_ptr<RankGroup> group(new RankGroup(world_size));
+    std::unique_ptr<RankGroup> group(new RankGroup(world_size, ends_plans));
     std::vector<absl::Status> statuses(static_cast<size_t>(world_size));
     std::vector<std::thread> threads;
     for (int32_t rank = 0; rank < world_size; ++rank) {
@@ -67,16 +71,25 @@ class RankGroup : public Executor {
   }
 
   void Submit(BatchPlan plan) override {
+    {
+      const std::lock_guard lock(mutex_);
+      ++num_open_;
+    }
     for (const auto& rank : ranks_) rank->Submit(plan);
   }
 
   void Stop() override {
+    if (!ends_plans_) {
+      std::unique_lock lock(mutex_);
+      answered_.wait(lock, [this] { return num_open_ == 0 || is_lost_; });
+    }
     for (const auto& rank : ranks_) rank->Stop();
   }
 
  private:
-  explicit RankGroup(int32_t world_size)
-      : region_(SharedMemoryCollective::RegionBytes(world_size)),
+  RankGroup(int32_t world_size, bool ends_plans)
+      : ends_plans_(ends_plans),
+        region_(SharedMemoryCollective::RegionBytes(world_size)),
         ranks_(static_cast<size_t>(world_size)),
         results_(static_cast<size_t>(world_size)) {}
 
@@ -96,12 +109,19 @@ class RankGroup : public Executor {
       }
       results.pop_front();
     }
+    --num_open_;
+    is_lost_ = is_lost_ || !first.ok();
+    answered_.notify_all();
     on_result_(std::move(first));
   }
 
+  const bool ends_plans_;
   const SharedRegion region_;
   std::vector<std::unique_ptr<Executor>> ranks_;
   std::mutex mutex_;
+  std::condition_variable answered_;
+  int64_t num_open_ = 0;
+  bool is_lost_ = false;
   std::vector<std::deque<absl::StatusOr<StepResult>>> results_;
   ResultCallback on_result_;
 };

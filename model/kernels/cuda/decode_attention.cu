@@ -501,7 +501,7 @@ template <typename T, int kHeadDim, int kStages>
 void LaunchStages(const RopeAttentionArgs<T>& args,
                   const DecodeWorkspace& workspace, CudaStream stream) {
   constexpr size_t kBytes = sizeof(DecodeShared<T, kHeadDim, kStages>);
-  static const bool allowed = [] {
+  static thread_local const bool allowed = [] {
     AllowSharedMemory(DecodeKernel<T, kHeadDim, kStages>,
                       kBytes + kMaxReceivedFloats<kHeadDim> * sizeof(float));
     return true;

@@ -275,7 +275,7 @@ size_t SharedBytes(const GemvArgs<T>& args) {
 
 template <typename T, int kTokens>
 void LaunchGemv(const GemvArgs<T>& args, CudaStream stream) {
-  static const bool allowed = [] {
+  static thread_local const bool allowed = [] {
     AllowSharedMemory(
         GemvKernel<T, kTokens>,
         static_cast<size_t>(CurrentDevice().max_shared_bytes) - 1024);

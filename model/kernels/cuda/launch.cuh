@@ -93,8 +93,9 @@ int32_t MaxActiveClusters(void (*kernel)(Parameters...), LaunchShape shape) {
   return clusters;
 }
 
-// Lets `kernel` have `bytes` of dynamic shared memory. Outside of capture it
-// costs a microsecond, so callers do it once per kernel and device.
+// Lets `kernel` have `bytes` of dynamic shared memory, on the current device.
+// It costs a microsecond, so callers do it once per kernel and thread, which
+// has one device.
 template <typename Kernel>
 void AllowSharedMemory(Kernel* kernel, size_t bytes) {
   cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,

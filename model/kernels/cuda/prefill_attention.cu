@@ -185,7 +185,7 @@ template <typename T, int kHeadDim>
 void LaunchPrefill(const PagedAttentionArgs<T>& args, int32_t max_queries,
                    CudaStream stream) {
   constexpr size_t kBytes = sizeof(PrefillShared<T, kHeadDim>);
-  static const ClusterRoom room = [] {
+  static thread_local const ClusterRoom room = [] {
     AllowSharedMemory(PrefillKernel<T, kHeadDim>, kBytes);
     return FindClusterRoom(PrefillKernel<T, kHeadDim>,
                            {.block = kThreads, .shared_bytes = kBytes});

@@ -399,7 +399,7 @@ int32_t ChunkBytes(int32_t num_units, int32_t bucket) {
 template <typename T, int kTokens>
 void LaunchSkinny(const SkinnyGemmArgs<T>& args, const SkinnyGemmShape& shape,
                   CudaStream stream) {
-  static const bool allowed = [] {
+  static thread_local const bool allowed = [] {
     AllowSharedMemory(SkinnyGemmKernel<T, kTokens>,
                       kMaxRingBytes + kPaddingBytes + 1024);
     return true;

@@ -163,6 +163,8 @@ __device__ void LoadQueries(const PagedAttentionArgs<T>& args,
                             const RowBlock& rows, int warpgroup,
                             QueryOrKvTile<kHeadDim>& tile) {
   constexpr int kChunks = kHeadDim / 8;
+  // All have done with the last item's.
+  NamedSync(kRowsBarrier + warpgroup, 128);
 #pragma unroll
   for (int i = 0; i < 64 * kChunks / 128; ++i) {
     const int index = 128 * i + threadIdx.x % 128;
@@ -400,7 +402,7 @@ CUtensorMap CacheMap(const PagedAttentionArgs<T>& args, const T* cache) {
 template <typename T, int kHeadDim>
 void LaunchPrefill(const PagedAttentionArgs<T>& args, int32_t max_queries,
                    CudaStream stream) {
-  static const ClusterRoom room = [] {
+  static thread_local const ClusterRoom room = [] {
     AllowSharedMemory(Sm90PrefillKernel<T, kHeadDim>, kSharedBytes<kHeadDim>);
     return FindClusterRoom(
         Sm90PrefillKernel<T, kHeadDim>,

@@ -40,7 +40,8 @@ absl::StatusOr<std::unique_ptr<Executor>> CreateTestExecutor(
   DROVER_ASSIGN_OR_RETURN(const int32_t world_size,
                           testing::NumRanks(options, /*wanted=*/2));
   return testing::RankGroup::Create(
-      options, world_size, [](const ModelExecutorOptions& own) {
+      options, world_size, /*ends_plans=*/false,
+      [](const ModelExecutorOptions& own) {
         CudaExecutorOptions cuda_options;
         cuda_options.model = own;
         cuda_options.device = own.collective->rank();
