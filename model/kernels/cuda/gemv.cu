@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "model/kernels/cuda/element.cuh"
+#include "model/kernels/cuda/gemv_input.cuh"
 #include "model/kernels/cuda/launch.cuh"
 #include "model/kernels/cuda/mbarrier.cuh"
 #include "model/kernels/cuda/reduce.cuh"
@@ -14,24 +15,49 @@
 // ring of buffers in shared memory that bulk copies fill, and the first of them
 // are under way before the kernel in front has finished. One thread block on
 // each multiprocessor; its shared memory lets no second one in. Rows are dealt
-// out over all warps of the grid in turn.
+// out over all warps of the grid in turn, a block's side by side.
 
 namespace drover::kernels::cuda {
 namespace {
 
-constexpr int kWarps = 16;
-constexpr int kThreads = 32 * kWarps;
+constexpr int kWarps = kGemvThreads / 32;
+constexpr int kThreads = kGemvThreads;
 constexpr int kStages = 2;
 constexpr int kSegment = 2048;  // elements of a buffer
 constexpr int kMaxTokens = 4;
 constexpr size_t kRingBytes = size_t{kWarps} * kStages * kSegment * 2;
 
-// One warp's ring over the segments of its rows.
+// One warp's rows, in segments, and its ring of buffers for them.
 template <typename T>
 class WeightRing {
  public:
-  __device__ WeightRing(T* buffers, uint64_t* barriers)
-      : buffers_(buffers), barriers_(barriers) {}
+  __device__ WeightRing(const GemvArgs<T>& args, T* rings, uint64_t* barriers)
+      : weight_(args.weight),
+        size_(args.in_features),
+        num_segments_((size_ + kSegment - 1) / kSegment),
+        first_row_(static_cast<int32_t>(blockIdx.x) * kWarps + Warp()),
+        row_step_(static_cast<int32_t>(gridDim.x) * kWarps),
+        buffers_(rings + Warp() * kStages * kSegment),
+        barriers_(barriers + Warp() * kStages) {
+    if (first_row_ < args.out_features) {
+      total_ = num_segments_ *
+               ((args.out_features - first_row_ + row_step_ - 1) / row_step_);
+    }
+  }
+
+  // Segments, counted over all rows.
+  __device__ int32_t total() const { return total_; }
+  __device__ int32_t num_segments() const { return num_segments_; }  // a row's
+  __device__ int32_t Row(int32_t i) const {
+    return first_row_ + i / num_segments_ * row_step_;
+  }
+  // Of the row.
+  __device__ int32_t Begin(int32_t i) const {
+    return i % num_segments_ * kSegment;
+  }
+  __device__ int32_t Length(int32_t i) const {
+    return min(kSegment, size_ - Begin(i));
+  }
 
   // Lane 0 only.
   __device__ void Init() const {
@@ -41,28 +67,52 @@ class WeightRing {
 #endif
   }
 
-  // Starts the copy of `count` elements into buffer `stage`. Lane 0 only.
-  __device__ void Fill(int stage, const T* from, int count) const {
+  // Starts the copy of segment i, if there is one. Lane 0 only.
+  __device__ void Fill(int32_t i) const {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-    const uint32_t bytes = static_cast<uint32_t>(count) * sizeof(T);
-    const Barrier barrier(barriers_ + stage);
+    if (i >= total_) return;
+    const uint32_t bytes = static_cast<uint32_t>(Length(i)) * sizeof(T);
+    const Barrier barrier(barriers_ + i % kStages);
     barrier.ArriveExpecting(bytes);
-    StartBulkCopy(buffers_ + stage * kSegment, from, bytes, barrier,
+    StartBulkCopy(buffers_ + i % kStages * kSegment,
+                  weight_ + int64_t{Row(i)} * size_ + Begin(i), bytes, barrier,
                   EvictFirst());
 #endif
   }
 
-  // Waits for the copy; `phase` flips each time round the ring.
-  __device__ const T* Wait(int stage, uint32_t phase) const {
+  // After Fill(0), the others that there is room for. Lane 0 only.
+  __device__ void FillRest() const {
+    for (int32_t i = 1; i < kStages; ++i) Fill(i);
+  }
+  // Each when the one before is there. Lane 0 only.
+  __device__ void FillRestInTurn() const {
+    for (int32_t i = 1; i < kStages && i < total_; ++i) {
+      Wait(i - 1);
+      Fill(i);
+    }
+  }
+
+  // Segment i, once it is there.
+  __device__ const T* Wait(int32_t i) const {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-    Barrier(barriers_ + stage).Wait(phase);
+    Barrier(barriers_ + i % kStages).Wait(i / kStages % 2);
 #endif
-    return buffers_ + stage * kSegment;
+    return buffers_ + i % kStages * kSegment;
   }
 
  private:
-  T* buffers_;
-  uint64_t* barriers_;
+  __device__ static int32_t Warp() {
+    return static_cast<int32_t>(threadIdx.x / 32);
+  }
+
+  const T* const weight_;
+  const int32_t size_;
+  const int32_t num_segments_;
+  const int32_t first_row_;
+  const int32_t row_step_;
+  T* const buffers_;
+  uint64_t* const barriers_;
+  int32_t total_ = 0;
 };
 
 __device__ __forceinline__ float2 ToFloat2(BFloat16, uint32_t pair) {
@@ -87,91 +137,6 @@ __device__ __forceinline__ float Dot8(const uint4& a, const uint4& b,
   return sum;
 }
 
-// Brings x into shared memory; returns this thread's part of its squares.
-template <typename T>
-__device__ float LoadRow(const GemvArgs<T>& args, T* shared) {
-  float squares = 0.0f;
-  ForBlock<T>(args.in_features, [&](int64_t i, auto n) {
-    float x[n];
-    LoadFloats(args.x + i, x);
-#pragma unroll
-    for (int k = 0; k < n; ++k) squares += x[k] * x[k];
-    StoreFloats(shared + i, x);
-  });
-  return squares;
-}
-
-// The same for the residual stream with the sum of all ranks' x. Each block
-// sends some of this rank's, and receives all.
-template <typename T>
-__device__ float AllReduceRow(const GemvArgs<T>& args, T* shared) {
-  constexpr int kSize = Vec<T>::kSize;
-  const SentRow<T> sent = {
-      args.ranks, args.in_features, 0,
-      SignalsOf(args.ranks.regions, args.ranks.rank).sends[0]};
-  for (int64_t vec = blockIdx.x + int64_t{threadIdx.x} * gridDim.x;
-       vec < args.in_features / kSize; vec += int64_t{kThreads} * gridDim.x) {
-    sent.Send(vec * kSize, LoadVec(args.x + vec * kSize));
-  }
-  float squares = 0.0f;
-  ForBlock<T>(args.in_features, [&](int64_t i, auto n) {
-    if constexpr (n == kSize) {
-      const Vec<T> own = LoadVec(args.x + i);
-      float residual[n];
-      float sum[n];
-      LoadFloats(args.residual_in + i, residual);
-      sent.Sum(i, own, sum);
-#pragma unroll
-      for (int k = 0; k < n; ++k) {
-        sum[k] = RoundTo<T>(residual[k] + sum[k]);
-        squares += sum[k] * sum[k];
-      }
-      StoreFloats(shared + i, sum);
-      if (blockIdx.x == 0) StoreFloats(args.residual_sum + i, sum);
-    }
-  });
-  return squares;
-}
-
-// Brings x into shared memory, [num_tokens, in_features], transformed.
-template <typename T>
-__device__ void PrepareInput(const GemvArgs<T>& args, T* shared) {
-  const int32_t size = args.in_features;
-  if (args.input == GemvInput::kNone) {
-    ForBlock<T>(int64_t{args.num_tokens} * size, [&](int64_t i, auto n) {
-      if constexpr (n > 1) StoreVec(shared + i, LoadVec(args.x + i));
-    });
-  } else if (args.input == GemvInput::kSiluMul) {
-    ForBlock<T>(size, [&](int64_t i, auto n) {
-      float gate[n];
-      float up[n];
-      LoadFloats(args.x + i, gate);
-      LoadFloats(args.x + size + i, up);
-#pragma unroll
-      for (int k = 0; k < n; ++k) {
-        gate[k] = RoundTo<T>(gate[k] / (1.0f + __expf(-gate[k]))) * up[k];
-      }
-      StoreFloats(shared + i, gate);
-    });
-  } else {
-    const float squares = args.input == GemvInput::kRmsNorm
-                              ? LoadRow(args, shared)
-                              : AllReduceRow(args, shared);
-    const float inverse =
-        rsqrtf(BlockSum(squares) / static_cast<float>(size) + args.epsilon);
-    ForBlock<T>(size, [&](int64_t i, auto n) {
-      float x[n];
-      float w[n];
-      LoadFloats(shared + i, x);
-      LoadFloats(args.norm_weight + i, w);
-#pragma unroll
-      for (int k = 0; k < n; ++k) x[k] = w[k] * RoundTo<T>(x[k] * inverse);
-      StoreFloats(shared + i, x);
-    });
-  }
-  __syncthreads();
-}
-
 template <typename T>
 __device__ void StoreOutput(const GemvArgs<T>& args, int32_t token, int32_t row,
                             float sum) {
@@ -187,55 +152,18 @@ __device__ void StoreOutput(const GemvArgs<T>& args, int32_t token, int32_t row,
   args.out[index] = FromFloat<T>(sum);
 }
 
+// This warp's rows times the tokens of x, [num_tokens, in_features] in shared
+// memory. The first segments are on their way.
 template <typename T, int kTokens>
-__global__ void __launch_bounds__(kThreads, 1)
-    GemvKernel(const __grid_constant__ GemvArgs<T> args) {
-  extern __shared__ __align__(128) unsigned char memory[];
-  __shared__ __align__(8) uint64_t barriers[kWarps * kStages];
-  T* const rings = reinterpret_cast<T*>(memory);
-  T* const x = reinterpret_cast<T*>(memory + kRingBytes);
-  const int warp = threadIdx.x / 32;
+__device__ void Multiply(const GemvArgs<T>& args, const WeightRing<T>& ring,
+                         const T* x) {
   const int lane = threadIdx.x % 32;
-  LetNextKernelStart();
-
-  const int32_t size = args.in_features;
-  const int32_t num_segments = (size + kSegment - 1) / kSegment;
-  const int32_t first_row = static_cast<int32_t>(blockIdx.x) * kWarps + warp;
-  const int32_t row_step = static_cast<int32_t>(gridDim.x) * kWarps;
-  const int32_t num_rows =
-      first_row < args.out_features
-          ? (args.out_features - first_row + row_step - 1) / row_step
-          : 0;
-  const int32_t total = num_rows * num_segments;
-  const WeightRing<T> ring(rings + warp * kStages * kSegment,
-                           barriers + warp * kStages);
-  const auto fill = [&](int32_t i, int stage) {
-    const int32_t row = first_row + i / num_segments * row_step;
-    const int32_t begin = i % num_segments * kSegment;
-    ring.Fill(stage, args.weight + int64_t{row} * size + begin,
-              min(kSegment, size - begin));
-  };
-  if (lane == 0) {
-    ring.Init();
-    for (int i = 0; i < kStages && i < total; ++i) fill(i, i);
-  }
-  __syncwarp();
-  WaitForInputs();
-  if (args.begins_all_reduce && blockIdx.x == 0 && threadIdx.x == 0) {
-    ++SignalsOf(args.ranks.regions, args.ranks.rank).sends[0];
-  }
-  PrepareInput(args, x);
-
   float sums[kTokens] = {};
-  int stage = 0;
-  uint32_t phase = 0;
-  int32_t row = first_row;
   int32_t segment = 0;
-  for (int32_t i = 0; i < total; ++i) {
+  for (int32_t i = 0; i < ring.total(); ++i) {
     const int32_t begin = segment * kSegment;
-    const int32_t chunks = min(kSegment, size - begin) / 256;
-    const uint4* w =
-        reinterpret_cast<const uint4*>(ring.Wait(stage, phase)) + lane;
+    const int32_t chunks = min(kSegment, args.in_features - begin) / 256;
+    const uint4* w = reinterpret_cast<const uint4*>(ring.Wait(i)) + lane;
     const uint4* in = reinterpret_cast<const uint4*>(x + begin) + lane;
 #pragma unroll 8
     for (int32_t chunk = 0; chunk < chunks; ++chunk) {
@@ -243,27 +171,63 @@ __global__ void __launch_bounds__(kThreads, 1)
 #pragma unroll
       for (int token = 0; token < kTokens; ++token) {
         sums[token] =
-            Dot8<T>(weights, in[chunk * 32 + token * (size / 8)], sums[token]);
+            Dot8<T>(weights, in[chunk * 32 + token * (args.in_features / 8)],
+                    sums[token]);
       }
     }
     __syncwarp();
-    if (lane == 0 && i + kStages < total) fill(i + kStages, stage);
-    if (++stage == kStages) {
-      stage = 0;
-      phase ^= 1;
-    }
-    if (++segment < num_segments) continue;
+    if (lane == 0) ring.Fill(i + kStages);
+    if (++segment < ring.num_segments()) continue;
+    segment = 0;
 #pragma unroll
     for (int token = 0; token < kTokens; ++token) {
       const float sum = WarpReduce(sums[token], Plus<float>());
       if (lane == 0 && token < args.num_tokens) {
-        StoreOutput(args, token, row, sum);
+        StoreOutput(args, token, ring.Row(i), sum);
       }
       sums[token] = 0.0f;
     }
-    segment = 0;
-    row += row_step;
   }
+}
+
+// How the ring is filled before its first segment is read. A multiprocessor's
+// loads are answered in turn: what x is made of must not be behind all of it.
+template <GemvInput kInput>
+struct FillOrder {
+  // An x that is read as it is mostly comes late, from attention, whose loads
+  // the ring must not hold up: segments before it, one after the other.
+  static constexpr bool kAllAhead = kInput == GemvInput::kNone;
+  // What other ranks send is looked for over and over: the rest when all is
+  // there. Else when x is asked for.
+  static constexpr bool kRestLate = kInput == GemvInput::kAllReduceNorm;
+};
+
+template <typename T, int kTokens, GemvInput kInput>
+__global__ void __launch_bounds__(kThreads, 1)
+    GemvKernel(const __grid_constant__ GemvArgs<T> args) {
+  extern __shared__ __align__(128) unsigned char memory[];
+  __shared__ __align__(8) uint64_t barriers[kWarps * kStages];
+  using Order = FillOrder<kInput>;
+  LetNextKernelStart();
+  const WeightRing<T> ring(args, reinterpret_cast<T*>(memory), barriers);
+  const bool fills = threadIdx.x % 32 == 0;
+  InputRow<T, kInput> input(args);
+  if (fills) {
+    ring.Init();
+    ring.Fill(0);
+    if (Order::kAllAhead) ring.FillRestInTurn();
+  }
+  __syncwarp();
+  WaitForInputs();
+  if (args.begins_all_reduce && blockIdx.x == 0 && threadIdx.x == 0) {
+    ++SignalsOf(args.ranks.regions, args.ranks.rank).sends[0];
+  }
+  input.Fetch();
+  if (fills && !Order::kAllAhead && !Order::kRestLate) ring.FillRest();
+  T* const x = reinterpret_cast<T*>(memory + kRingBytes);
+  input.Store(x);
+  if (fills && Order::kRestLate) ring.FillRest();
+  Multiply<T, kTokens>(args, ring, x);
 }
 
 template <typename T>
@@ -273,17 +237,17 @@ size_t SharedBytes(const GemvArgs<T>& args) {
                           static_cast<size_t>(args.in_features);
 }
 
-template <typename T, int kTokens>
+template <typename T, int kTokens, GemvInput kInput = GemvInput::kNone>
 void LaunchGemv(const GemvArgs<T>& args, CudaStream stream) {
   static thread_local const bool allowed = [] {
     AllowSharedMemory(
-        GemvKernel<T, kTokens>,
+        GemvKernel<T, kTokens, kInput>,
         static_cast<size_t>(CurrentDevice().max_shared_bytes) - 1024);
     return true;
   }();
   static_cast<void>(allowed);
   Launch(
-      GemvKernel<T, kTokens>,
+      GemvKernel<T, kTokens, kInput>,
       {.grid = dim3(static_cast<uint32_t>(CurrentDevice().num_multiprocessors)),
        .block = kThreads,
        .shared_bytes = SharedBytes(args)},
@@ -309,6 +273,16 @@ bool GemvSupported(const GemvArgs<T>& args) {
 template <typename T>
 void Gemv(const GemvArgs<T>& args, CudaStream stream) {
   if constexpr (sizeof(T) == 2) {
+    switch (args.input) {
+      case GemvInput::kRmsNorm:
+        return LaunchGemv<T, 1, GemvInput::kRmsNorm>(args, stream);
+      case GemvInput::kSiluMul:
+        return LaunchGemv<T, 1, GemvInput::kSiluMul>(args, stream);
+      case GemvInput::kAllReduceNorm:
+        return LaunchGemv<T, 1, GemvInput::kAllReduceNorm>(args, stream);
+      case GemvInput::kNone:
+        break;
+    }
     if (args.num_tokens == 1) return LaunchGemv<T, 1>(args, stream);
     if (args.num_tokens == 2) return LaunchGemv<T, 2>(args, stream);
     LaunchGemv<T, kMaxTokens>(args, stream);

@@ -93,13 +93,17 @@ int32_t MaxActiveClusters(void (*kernel)(Parameters...), LaunchShape shape) {
   return clusters;
 }
 
-// Lets `kernel` have `bytes` of dynamic shared memory, on the current device.
+// Lets `kernel` have `bytes` of dynamic shared memory, on the current device,
+// and leaves as much of a multiprocessor's memory to thread blocks as there is:
+// the next kernel's can then start beside it.
 // It costs a microsecond, so callers do it once per kernel and thread, which
 // has one device.
 template <typename Kernel>
 void AllowSharedMemory(Kernel* kernel, size_t bytes) {
   cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                        static_cast<int>(bytes));
+  cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                       cudaSharedmemCarveoutMaxShared);
 }
 
 }  // namespace drover::kernels::cuda
