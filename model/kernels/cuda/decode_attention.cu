@@ -19,15 +19,10 @@
 namespace drover::kernels::cuda {
 namespace {
 
-constexpr int kWarps = 4;
-constexpr int kThreads = 32 * kWarps;
 constexpr int kTileKeys = kKvBlockSize;
 constexpr int kRows = 16;
-constexpr int kBlocksPerMultiprocessor = 4;  // as registers allow
 constexpr int32_t kMaxGroup = kRows;
-// A lane for each of their warps when they are merged; and as many thread
-// blocks as every cluster may have.
-constexpr int32_t kMaxSplits = 32 / kWarps;
+constexpr int32_t kMaxSplits = 8;  // as many blocks as any cluster may have
 // One for each multiprocessor of an H100: beside it there is room for the
 // matrix-vector product that comes next and fetches its weights meanwhile.
 constexpr int32_t kTargetBlocks = 132;
@@ -36,6 +31,28 @@ int32_t NumSplits(int32_t num_seqs, int32_t num_kv_heads) {
   const int32_t pairs = std::max(1, num_seqs * num_kv_heads);
   return std::clamp(kTargetBlocks / pairs, 1, kMaxSplits);
 }
+
+// How a thread block is made up: warps, tiles that each has room for, and such
+// blocks on a multiprocessor, as registers allow.
+//
+// Of few blocks each has two tiles on their way for a warp, and with as many
+// splits as there may be, of ten together: as many as fit beside the buffers of
+// a matrix-vector product, unless large groups send each other much.
+struct FewBlocks {
+  static constexpr int kWarps = 4;
+  static constexpr int kStages = 2;
+  static constexpr int kPerMultiprocessor = 4;
+};
+struct FewBlocksOfFewTiles {
+  static constexpr int kWarps = 5;
+  static constexpr int kStages = 2;
+  static constexpr int kPerMultiprocessor = 3;
+};
+struct ManyBlocks {
+  static constexpr int kWarps = 4;
+  static constexpr int kStages = 1;
+  static constexpr int kPerMultiprocessor = 4;
+};
 
 struct DecodeWorkspace {
   int32_t* counters = nullptr;  // [num_seqs, num_kv_heads], all zero
@@ -63,6 +80,10 @@ struct Split {
   __device__ int32_t FirstHead() const { return kv_head * group; }
 };
 
+__device__ __forceinline__ int32_t NumWarps() {
+  return static_cast<int32_t>(blockDim.x) / 32;
+}
+
 template <typename T>
 __device__ Split FindSplit(const PagedAttentionArgs<T>& args,
                            int32_t num_splits) {
@@ -78,7 +99,7 @@ __device__ Split FindSplit(const PagedAttentionArgs<T>& args,
   const int32_t num_tiles =
       (split.keys.end + kTileKeys - 1) / kTileKeys - first_tile;
   const int32_t per_split =
-      max(kWarps, (num_tiles + num_splits - 1) / num_splits);
+      max(NumWarps(), (num_tiles + num_splits - 1) / num_splits);
   split.count = max(1, (num_tiles + per_split - 1) / per_split);
   split.first_tile = first_tile + split.index * per_split;
   split.num_tiles = min(per_split, num_tiles - split.index * per_split);
@@ -91,12 +112,12 @@ struct KvTile {
   Tile<T, kTileKeys, kHeadDim> values;
 };
 
-template <typename T, int kHeadDim, int kStages>
+template <typename T, int kHeadDim, typename Shape>
 struct DecodeShared {
   Tile<T, kRows, kHeadDim> queries;
   union {
-    KvTile<T, kHeadDim> rings[kWarps][kStages];
-    float partials[kWarps][kRows][kPartialSize<kHeadDim>];
+    KvTile<T, kHeadDim> rings[Shape::kWarps][Shape::kStages];
+    float partials[Shape::kWarps][kRows][kPartialSize<kHeadDim>];
   };
   float received[];  // ReceivedPartials
 };
@@ -128,44 +149,63 @@ struct ReceivedPartials {
   }
 };
 
-// Rotates elements [8 c, 8 c + 8) of both halves of a head.
+// A thread rotates elements [8 c, 8 c + 8) of both halves of a head, c =
+// threadIdx.x % kHalfChunks.
+template <int kHeadDim>
+constexpr int kHalfChunks = kHeadDim / 16;
+
+struct Angles {
+  float cos[8];
+  float sin[8];
+};
+
 template <typename T, int kHeadDim>
-__device__ void Rotate(const T* head, int c, const float* cos, const float* sin,
-                       Vec<T>& low, Vec<T>& high) {
-  constexpr int kHalf = kHeadDim / 2;
+__device__ Angles LoadAngles(const RopeAttentionArgs<T>& args,
+                             const Split& split) {
+  const int64_t first = int64_t{max(0, split.position)} * (kHeadDim / 2) +
+                        8 * (threadIdx.x % kHalfChunks<kHeadDim>);
+  Angles angles;
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    angles.cos[i] = args.cos[first + i];
+    angles.sin[i] = args.sin[first + i];
+  }
+  return angles;
+}
+
+template <typename T, int kHeadDim>
+__device__ void Rotate(const T* head, const Angles& angles, Vec<T>& low,
+                       Vec<T>& high) {
+  const int c = threadIdx.x % kHalfChunks<kHeadDim>;
   float a[8];
   float b[8];
   LoadFloats(head + 8 * c, a);
-  LoadFloats(head + kHalf + 8 * c, b);
+  LoadFloats(head + kHeadDim / 2 + 8 * c, b);
 #pragma unroll
   for (int i = 0; i < 8; ++i) {
-    const float cosine = cos[8 * c + i];
-    const float sine = sin[8 * c + i];
-    low.values[i] = FromFloat<T>(a[i] * cosine - b[i] * sine);
-    high.values[i] = FromFloat<T>(b[i] * cosine + a[i] * sine);
+    low.values[i] = FromFloat<T>(a[i] * angles.cos[i] - b[i] * angles.sin[i]);
+    high.values[i] = FromFloat<T>(b[i] * angles.cos[i] + a[i] * angles.sin[i]);
   }
 }
 
 // The group's rotated queries; rows past the group are zero.
 template <typename T, int kHeadDim>
 __device__ void PrepareQueries(const RopeAttentionArgs<T>& args,
-                               const Split& split,
+                               const Split& split, const Angles& angles,
                                Tile<T, kRows, kHeadDim>& tile) {
-  constexpr int kHalfChunks = kHeadDim / 16;
-  const int64_t angle = int64_t{max(0, split.position)} * (kHeadDim / 2);
+  constexpr int kChunks = kHalfChunks<kHeadDim>;
   const T* q = args.attention.q + split.token * args.attention.q_stride +
                int64_t{split.FirstHead()} * kHeadDim;
-  for (int i = threadIdx.x; i < kRows * kHalfChunks; i += kThreads) {
-    const int row = i / kHalfChunks;
-    const int c = i % kHalfChunks;
+  for (int i = threadIdx.x; i < kRows * kChunks; i += blockDim.x) {
+    const int row = i / kChunks;
+    const int c = i % kChunks;
     Vec<T> low = {};
     Vec<T> high = {};
     if (row < split.group) {
-      Rotate<T, kHeadDim>(q + row * kHeadDim, c, args.cos + angle,
-                          args.sin + angle, low, high);
+      Rotate<T, kHeadDim>(q + row * kHeadDim, angles, low, high);
     }
     *tile.At(row, c) = __builtin_bit_cast(uint4, low);
-    *tile.At(row, kHalfChunks + c) = __builtin_bit_cast(uint4, high);
+    *tile.At(row, kChunks + c) = __builtin_bit_cast(uint4, high);
   }
 }
 
@@ -173,8 +213,8 @@ __device__ void PrepareQueries(const RopeAttentionArgs<T>& args,
 // their block's, unless it is null.
 template <typename T, int kHeadDim>
 __device__ void AppendKey(const RopeAttentionArgs<T>& args, const Split& split,
-                          KvTile<T, kHeadDim>* tile) {
-  constexpr int kHalfChunks = kHeadDim / 16;
+                          const Angles& angles, KvTile<T, kHeadDim>* tile) {
+  constexpr int kChunks = kHalfChunks<kHeadDim>;
   const PagedAttentionArgs<T>& attention = args.attention;
   const CacheReader<T> cache(attention, split.sequence, split.kv_head);
   const int64_t offset = cache.Offset(split.position) +
@@ -190,17 +230,16 @@ __device__ void AppendKey(const RopeAttentionArgs<T>& args, const Split& split,
     }
   };
   // The warp that has the fewest queries to prepare.
-  const int i = static_cast<int>(threadIdx.x) - (kThreads - 32);
+  const int i = static_cast<int>(threadIdx.x) - (NumWarps() - 1) * 32;
   if (i < 0) return;
-  if (i < kHalfChunks) {
-    const int64_t angle = int64_t{split.position} * (kHeadDim / 2);
+  if (i < kChunks) {
     Vec<T> low;
     Vec<T> high;
-    Rotate<T, kHeadDim>(k, i, args.cos + angle, args.sin + angle, low, high);
+    Rotate<T, kHeadDim>(k, angles, low, high);
     store_key(i, low);
-    store_key(kHalfChunks + i, high);
-  } else if (i < 3 * kHalfChunks) {
-    const int chunk = i - kHalfChunks;
+    store_key(kChunks + i, high);
+  } else if (i < 3 * kChunks) {
+    const int chunk = i - kChunks;
     const Vec<T> value = LoadVec(v + 8 * chunk);
     StoreVec(args.v_cache + offset + 8 * chunk, value);
     if (tile != nullptr) {
@@ -230,7 +269,7 @@ __device__ void StartTile(const CacheReader<T>& cache, int32_t block,
   }
 }
 
-// One warp's walk over every kWarps-th tile of the split.
+// One warp's walk over its tiles of the split: all warps take turns.
 template <typename T, int kHeadDim, int kStages>
 class TileWalk {
  public:
@@ -257,7 +296,7 @@ class TileWalk {
                       RowState<kHeadDim>& state) {
     const int lane = threadIdx.x % 32;
     int stage = 0;
-    for (int32_t i = threadIdx.x / 32; i < split_.num_tiles; i += kWarps) {
+    for (int32_t i = threadIdx.x / 32; i < split_.num_tiles; i += NumWarps()) {
       AwaitCopies<kStages - 1>();
       __syncwarp();
       KvTile<T, kHeadDim>& tile = ring_[stage];
@@ -288,7 +327,7 @@ class TileWalk {
                 has_newest ? -1 : split_.position - first_key, ring_[stage]);
     }
     EndCopies();
-    next_ += kWarps;
+    next_ += NumWarps();
     next_block_ = BlockAt(next_);
   }
 
@@ -319,39 +358,31 @@ class TileWalk {
   int32_t next_block_;
 };
 
-// Joins up to 32 softmaxes: load(i, row, column) reads the i-th. Calls
-// store(row, d, mean, max, sum) for the dimensions d of [begin, end).
+// Joins softmaxes: load(i, row, column) reads the i-th. Calls store(row, d,
+// mean, max, sum) for the dimensions d of [begin, end). Each thread weighs them
+// anew for each of its dimensions: that is sooner done than told.
 template <int kHeadDim, typename Load, typename Store>
 __device__ void Merge(int32_t num_partials, int32_t group, int32_t begin,
                       int32_t end, Load load, Store store) {
-  __shared__ float weights[kRows][32];
-  __shared__ float maxima[kRows];
-  __shared__ float sums[kRows];
-  const auto lane = static_cast<int32_t>(threadIdx.x % 32);
-  for (int32_t row = threadIdx.x / 32; row < group; row += kWarps) {
-    const bool is_partial = lane < num_partials;
-    const float mine = is_partial ? load(lane, row, kHeadDim) : -INFINITY;
-    const float sum = is_partial ? load(lane, row, kHeadDim + 1) : 0.0f;
-    const float max =
-        WarpReduce(mine, [](float a, float b) { return fmaxf(a, b); });
-    // One without keys has no maximum; one whose sum is NaN counts.
-    const float weight = sum == 0.0f ? 0.0f : sum * exp2f(mine - max);
-    const float total = WarpReduce(weight, Plus<float>());
-    weights[row][lane] = total != 0.0f ? weight / total : 0.0f;
-    maxima[row] = max;
-    sums[row] = total;
-  }
-  __syncthreads();
   const int32_t num_dims = end - begin;
-  for (int32_t i = threadIdx.x; i < group * num_dims; i += kThreads) {
+  for (int32_t i = threadIdx.x; i < group * num_dims; i += blockDim.x) {
     const int32_t row = i / num_dims;
     const int32_t d = begin + i % num_dims;
-    float mean = 0.0f;
-#pragma unroll 8
+    float max = -INFINITY;
     for (int32_t j = 0; j < num_partials; ++j) {
-      mean += weights[row][j] * load(j, row, d);
+      max = fmaxf(max, load(j, row, kHeadDim));
     }
-    store(row, d, mean, maxima[row], sums[row]);
+    float total = 0.0f;
+    float mean = 0.0f;
+    for (int32_t j = 0; j < num_partials; ++j) {
+      const float sum = load(j, row, kHeadDim + 1);
+      // One without keys has no maximum; one whose sum is NaN counts.
+      if (sum == 0.0f) continue;
+      const float weight = sum * exp2f(load(j, row, kHeadDim) - max);
+      total += weight;
+      mean += weight * load(j, row, d);
+    }
+    store(row, d, total != 0.0f ? mean / total : 0.0f, max, total);
   }
 }
 
@@ -373,7 +404,7 @@ __device__ void MergeThroughMemory(const PagedAttentionArgs<T>& args,
   const int32_t pair = split.sequence * args.num_kv_heads + split.kv_head;
   const int32_t stride = split.group * kPartialSize<kHeadDim>;
   float* partials = workspace.partials + int64_t{pair} * num_splits * stride;
-  Merge<kHeadDim>(kWarps, split.group, 0, kHeadDim, load,
+  Merge<kHeadDim>(NumWarps(), split.group, 0, kHeadDim, load,
                   [&](int row, int d, float mean, float max, float sum) {
                     float* partial = partials + split.index * stride +
                                      row * kPartialSize<kHeadDim>;
@@ -408,7 +439,7 @@ __device__ void MergeInCluster(const Split& split, float* received, Load load,
   const ReceivedPartials<kHeadDim> layout = {split.count, split.group};
   AwaitArrivals();  // all have begun
   Merge<kHeadDim>(
-      kWarps, split.group, 0, kHeadDim, load,
+      NumWarps(), split.group, 0, kHeadDim, load,
       [&](int row, int d, float mean, float max, float sum) {
         const auto send = [&](int32_t owner, int column, float value) {
           *InCluster(received + layout.Index(split.index, row, column), owner) =
@@ -429,12 +460,14 @@ __device__ void MergeInCluster(const Split& split, float* received, Load load,
       store);
 }
 
-template <typename T, int kHeadDim, int kStages>
-__global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
+template <typename T, int kHeadDim, typename Shape>
+__global__ void __launch_bounds__(32 * Shape::kWarps, Shape::kPerMultiprocessor)
     DecodeKernel(RopeAttentionArgs<T> args, DecodeWorkspace workspace,
                  int32_t num_splits) {
   extern __shared__ __align__(128) unsigned char memory[];
-  auto& shared = *reinterpret_cast<DecodeShared<T, kHeadDim, kStages>*>(memory);
+  constexpr int kWarps = Shape::kWarps;
+  constexpr int kStages = Shape::kStages;
+  auto& shared = *reinterpret_cast<DecodeShared<T, kHeadDim, Shape>*>(memory);
   const bool is_in_cluster = kHasClusters && num_splits > 1;
   if (is_in_cluster) ArriveInCluster();
   LetNextKernelStart();
@@ -450,15 +483,16 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
                                       shared.rings[warp]);
 
   walk.Start();
+  const Angles angles = LoadAngles<T, kHeadDim>(args, split);
   if (args.is_settled) WaitForInputs();
   if (split.HasNewKey()) {
     const int32_t newest = split.num_tiles - 1;
-    AppendKey<T, kHeadDim>(args, split,
+    AppendKey<T, kHeadDim>(args, split, angles,
                            newest < kWarps * kStages
                                ? &shared.rings[newest % kWarps][newest / kWarps]
                                : nullptr);
   }
-  PrepareQueries(args, split, shared.queries);
+  PrepareQueries(args, split, angles, shared.queries);
   __syncthreads();
 
   RowState<kHeadDim> state;
@@ -478,7 +512,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
     return shared.partials[i][row][column];
   };
   if (split.count == 1) {
-    Merge<kHeadDim>(kWarps, split.group, 0, kHeadDim, local, store);
+    Merge<kHeadDim>(NumWarps(), split.group, 0, kHeadDim, local, store);
     if (is_in_cluster) AwaitArrivals();
   } else if constexpr (kHasClusters) {
     MergeInCluster<kHeadDim>(split, shared.received, local, store);
@@ -497,12 +531,12 @@ int64_t NumPartialFloats(int32_t group, int32_t head_dim) {
   return int64_t{kTargetBlocks} * group * (head_dim + 2);
 }
 
-template <typename T, int kHeadDim, int kStages>
-void LaunchStages(const RopeAttentionArgs<T>& args,
+template <typename T, int kHeadDim, typename Shape>
+void LaunchShaped(const RopeAttentionArgs<T>& args,
                   const DecodeWorkspace& workspace, CudaStream stream) {
-  constexpr size_t kBytes = sizeof(DecodeShared<T, kHeadDim, kStages>);
+  constexpr size_t kBytes = sizeof(DecodeShared<T, kHeadDim, Shape>);
   static thread_local const bool allowed = [] {
-    AllowSharedMemory(DecodeKernel<T, kHeadDim, kStages>,
+    AllowSharedMemory(DecodeKernel<T, kHeadDim, Shape>,
                       kBytes + kMaxReceivedFloats<kHeadDim> * sizeof(float));
     return true;
   }();
@@ -518,26 +552,30 @@ void LaunchStages(const RopeAttentionArgs<T>& args,
     received = std::max(received, layout.num_floats());
   }
   Launch(
-      DecodeKernel<T, kHeadDim, kStages>,
+      DecodeKernel<T, kHeadDim, Shape>,
       {.grid = dim3(static_cast<uint32_t>(num_splits),
                     static_cast<uint32_t>(attention.num_kv_heads),
                     static_cast<uint32_t>(attention.num_seqs)),
-       .block = kThreads,
+       .block = 32 * Shape::kWarps,
        .shared_bytes = kBytes + static_cast<size_t>(received) * sizeof(float),
        .cluster = static_cast<uint32_t>(num_splits)},
       stream, args, workspace, num_splits);
 }
 
-// A few thread blocks each need two tiles on their way; where there are enough
-// to fill the multiprocessors, one tile leaves room for more of them.
 template <typename T, int kHeadDim>
 void LaunchDecode(const RopeAttentionArgs<T>& args,
                   const DecodeWorkspace& workspace, CudaStream stream) {
-  const int32_t pairs = args.attention.num_seqs * args.attention.num_kv_heads;
-  if (pairs <= 2 * kTargetBlocks) {
-    return LaunchStages<T, kHeadDim, 2>(args, workspace, stream);
+  constexpr int32_t kLargeGroup = 8;
+  const PagedAttentionArgs<T>& attention = args.attention;
+  if (attention.num_seqs * attention.num_kv_heads > 2 * kTargetBlocks) {
+    return LaunchShaped<T, kHeadDim, ManyBlocks>(args, workspace, stream);
   }
-  LaunchStages<T, kHeadDim, 1>(args, workspace, stream);
+  if (NumSplits(attention.num_seqs, attention.num_kv_heads) == kMaxSplits &&
+      attention.num_heads / attention.num_kv_heads < kLargeGroup) {
+    return LaunchShaped<T, kHeadDim, FewBlocksOfFewTiles>(args, workspace,
+                                                          stream);
+  }
+  LaunchShaped<T, kHeadDim, FewBlocks>(args, workspace, stream);
 }
 
 }  // namespace
