@@ -26,20 +26,24 @@ __device__ void ForRow(int32_t size, Function function) {
   for (int32_t i = threadIdx.x; i < size; i += blockDim.x) function(i);
 }
 
-__device__ inline RankedLogit BestOfBlock(RankedLogit mine) {
-  __shared__ RankedLogit per_warp[32];
+__device__ inline RankedLogit BestOfWarp(RankedLogit mine) {
+#pragma unroll
   for (int distance = 16; distance > 0; distance /= 2) {
     const RankedLogit other = {__shfl_xor_sync(kAllLanes, mine.value, distance),
                                __shfl_xor_sync(kAllLanes, mine.id, distance)};
     if (other.IsBetterThan(mine)) mine = other;
   }
+  return mine;
+}
+
+__device__ inline RankedLogit BestOfBlock(RankedLogit mine) {
+  __shared__ RankedLogit per_warp[32];
+  mine = BestOfWarp(mine);
   __syncthreads();  // the last call's readers are done
   if (threadIdx.x % 32 == 0) per_warp[threadIdx.x / 32] = mine;
   __syncthreads();
-  for (uint32_t warp = 0; warp < blockDim.x / 32; ++warp) {
-    if (per_warp[warp].IsBetterThan(mine)) mine = per_warp[warp];
-  }
-  return mine;
+  const uint32_t lane = threadIdx.x % 32;
+  return BestOfWarp(lane < blockDim.x / 32 ? per_warp[lane] : RankedLogit());
 }
 
 // Calls function(i, logits[i]) for the threads of the block to share; sixteen

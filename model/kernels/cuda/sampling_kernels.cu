@@ -26,9 +26,10 @@ __device__ uint64_t Mass(float logit, float max) {
   return static_cast<uint64_t>(expf(logit - max) * kMassUnit);
 }
 
-// Bans or boosts the EOS ids; whether there was anything to do.
+// Bans or boosts the EOS ids; whether another than `best` may be best then.
 __device__ bool PenalizeEos(const SampleArgs& args, const SlotSampling& params,
-                            int32_t num_generated, float* logits) {
+                            int32_t num_generated, int32_t best,
+                            float* logits) {
   const bool ban = num_generated < params.min_new_tokens;
   const bool boost = !ban && num_generated > params.length_penalty_start;
   if (!ban && !boost) return false;
@@ -52,7 +53,9 @@ __device__ bool PenalizeEos(const SampleArgs& args, const SlotSampling& params,
     }
   }
   __syncthreads();
-  return true;
+  bool is_best = false;
+  for (int32_t i = 0; i < args.num_eos; ++i) is_best |= args.eos_ids[i] == best;
+  return boost || is_best;
 }
 
 __device__ void PenalizeRepetition(float penalty, const uint32_t* seen,
@@ -291,7 +294,8 @@ __device__ int32_t Choose(const SampleArgs& args, const SlotSampling& params,
   const int32_t best = BestOfFinite(logits, size).id;
   if (best == kNoId) return kNoId;
   const int32_t num_generated = args.state.num_generated[slot];
-  const bool eos_changed = PenalizeEos(args, params, num_generated, logits);
+  const bool eos_changed =
+      PenalizeEos(args, params, num_generated, best, logits);
   PenalizeRepetition(params.repetition_penalty,
                      args.state.seen + slot * SeenWords(size), size, logits);
   if (params.greedy) {
