@@ -22,10 +22,10 @@
 namespace drover::kernels::cuda {
 namespace {
 
-constexpr int kUnitRows = 32;
-constexpr int kWarpgroupUnits = 2;
+constexpr int kUnitRows = 16;
+constexpr int kWarpgroupUnits = 4;
 constexpr int kDepth = 64;  // of a chunk: rows of 128 bytes
-constexpr int kMaxUnits = 8;
+constexpr int kMaxUnits = 16;
 constexpr int kMaxStages = 8;
 constexpr int kMaxThreads = 1024;  // leaves each 64 registers
 constexpr uint32_t kRowBytes = kDepth * 2;
@@ -34,8 +34,8 @@ constexpr int32_t kMaxRingBytes = 208 << 10;
 // What was fastest: fewer barriers, and no more than keeps the memory busy.
 constexpr int32_t kRingBytes = 150 << 10;
 constexpr int32_t kStageBytes = 48 << 10;
-// A warpgroup whose second unit is missing reads on past the first.
-constexpr uint32_t kPaddingBytes = kUnitBytes;
+// A warpgroup that has not all its units reads on past them.
+constexpr uint32_t kPaddingBytes = (kWarpgroupUnits - 1) * kUnitBytes;
 
 template <typename T>
 struct KernelArgs {

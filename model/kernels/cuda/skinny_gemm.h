@@ -49,7 +49,7 @@ void SkinnyGemm(const SkinnyGemmArgs<T>& args, CudaStream stream);
 struct SkinnyGemmShape {
   int32_t num_splits = 1;  // parts of the depth: num_partials, or 1
   int32_t num_blocks = 1;  // thread blocks that share the rows of each part
-  int32_t num_units = 1;   // of 32 rows, that a block has at once: up to 8
+  int32_t num_units = 1;   // of 16 rows, that a block has at once: up to 16
   // How its ring is divided: into at most 8 stages.
   int32_t num_stages = 2;
   int32_t stage_chunks = 1;  // of 64 of the depth
