@@ -1,6 +1,7 @@
 #include "scheduler/policy.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/check.h"
 
@@ -8,6 +9,20 @@ namespace drover {
 
 int32_t ChunkTokens(int32_t remaining, int32_t budget_left) {
   return std::max(0, std::min(remaining, budget_left));
+}
+
+double PromptTokensPerStep(int32_t num_prompt, int32_t num_output) {
+  constexpr int32_t kShortOutput = 32;
+  return static_cast<double>(num_prompt) / std::max(kShortOutput, num_output);
+}
+
+int32_t SpreadPromptTokens(int32_t num_decodes, double demand) {
+  // Rows at which a large GPU begins to multiply for longer than it reads.
+  constexpr int32_t kCheapRows = 128;
+  constexpr double kManyRows = 3 * kCheapRows;
+  const double share = std::clamp((num_decodes + demand) / kManyRows, 1.0, 2.0);
+  return std::max({kLeastChunkTokens, kCheapRows - num_decodes,
+                   static_cast<int32_t>(std::ceil(share * demand))});
 }
 
 bool StaysLonger(const Growth& a, const Growth& b) {

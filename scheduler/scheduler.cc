@@ -9,10 +9,6 @@
 namespace drover {
 namespace {
 
-// Of the first chunk of a step, however little time is left, so that prompts
-// get on.
-constexpr int32_t kLeastChunkTokens = 64;
-
 bool ByArrival(const Sequence* a, const Sequence* b) {
   return a->arrival_order < b->arrival_order;
 }
@@ -99,8 +95,15 @@ std::optional<BatchPlan> Scheduler::MakePlan(absl::Time now) {
   BatchPlan plan;
   PlanInFlight record;
   DecideDecodes();
-  is_time_bound_ = options_.target_step_time > absl::ZeroDuration() &&
-                   budget_left_ < executor_.max_step_tokens;
+  const bool has_decodes = budget_left_ < executor_.max_step_tokens;
+  if (has_decodes && options_.spread_prompts) {
+    budget_left_ =
+        std::min(budget_left_,
+                 SpreadPromptTokens(executor_.max_step_tokens - budget_left_,
+                                    PromptDemand()));
+  }
+  is_time_bound_ =
+      has_decodes && options_.target_step_time > absl::ZeroDuration();
   load_ = is_time_bound_ ? DecodeLoad() : StepLoad();
   DecideChunks();
   DecideAdmissions(plan, now);
@@ -200,6 +203,23 @@ void Scheduler::DecideChunks() {
         TakeChunk(sequence->num_admitted - sequence->num_planned,
                   /*context=*/sequence->num_planned);
   }
+}
+
+double Scheduler::PromptDemand() const {
+  double demand = 0.0;
+  const auto add = [&](const Sequence& sequence) {
+    const int32_t num_output = sequence.num_generated() +
+                               sequence.num_samples_in_flight +
+                               forecast_.TokensToCome(sequence);
+    demand += PromptTokensPerStep(sequence.num_prompt(), num_output);
+  };
+  for (const Slot& slot : slots_) {
+    if (slot.sequence != nullptr) add(*slot.sequence);
+  }
+  const auto num_next = std::min(
+      waiting_.size(), static_cast<size_t>(max_batch_size_ - num_running_));
+  for (size_t i = 0; i < num_next; ++i) add(*waiting_[i]);
+  return demand;
 }
 
 StepLoad Scheduler::DecodeLoad() const {

@@ -35,6 +35,9 @@ struct SchedulerOptions {
   // How long a step may be expected to take in which sequences decode: the rest
   // of a prompt waits. Zero: any time.
   absl::Duration target_step_time;
+  // Whether such a step holds, of prompts, what it takes to keep up with those
+  // that end, or as much as fits.
+  bool spread_prompts = false;
   // Of soft prompts' rows that the executor keeps while nobody runs with them.
   int64_t max_prefix_bytes = 0;
   // A token of these ends its sequence.
@@ -148,6 +151,9 @@ class Scheduler {
   // Prefill with what is left of the budget: first those under way, by arrival,
   // then new ones from the queue.
   void DecideChunks();
+  // Of the sequences that run, and of those next for which there are slots: the
+  // sum of PromptTokensPerStep.
+  double PromptDemand() const;
   // What the decodes decided on make of the step.
   StepLoad DecodeLoad() const;
   // Tokens that a chunk after `context` others may have.

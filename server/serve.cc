@@ -193,6 +193,7 @@ absl::Status ServeProcess::StartRouter() {
   router.scheduler.max_queue_len = options_.max_concurrent_requests;
   router.scheduler.target_step_time =
       absl::Milliseconds(options_.target_step_ms);
+  router.scheduler.spread_prompts = options_.spread_prompts;
   router.scheduler.eos_ids = model_.config.eos_ids;
   router.front = {.host = options_.host,
                   .port = options_.grpc_port,
@@ -312,6 +313,7 @@ void LogOptions(Logger& logger, const ServeOptions& o) {
                 {"num_shard", o.num_shard},
                 {"max_step_tokens", o.max_step_tokens},
                 {"target_step_ms", o.target_step_ms},
+                {"spread_prompts", o.spread_prompts},
                 {"kv_cache_bytes", o.kv_cache_bytes},
                 {"threads", o.threads},
                 {"emitter_threads", o.emitter_threads},

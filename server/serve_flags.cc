@@ -131,6 +131,10 @@ void AddLimitFlags(CLI::App& app, ServeOptions& options) {
             "Milliseconds that a step may take in which sequences decode: "
             "prompts are computed in chunks that are expected to keep to it; "
             "0: chunks fill --max-step-tokens");
+  group.AddSwitch(
+      "--spread-prompts", options.spread_prompts,
+      "Steps in which sequences decode hold as many prompt tokens as it "
+      "takes to keep up with those that end, not as many as fit");
   group.AddSize("--kv-cache-bytes", options.kv_cache_bytes,
                 "Memory for keys and values, as in 2GiB; 0: a quarter of what "
                 "the process may use. Never more than --max-batch-size "

@@ -14,6 +14,20 @@ TEST(PolicyTest, AChunkIsWhatRemainsOrWhatTheBudgetHolds) {
   EXPECT_EQ(ChunkTokens(/*remaining=*/10, /*budget_left=*/-3), 0);
 }
 
+TEST(PolicyTest, APromptIsDueInTheStepsOfAnOutputThatIsNotVeryShort) {
+  EXPECT_DOUBLE_EQ(PromptTokensPerStep(512, 128), 4.0);
+  EXPECT_DOUBLE_EQ(PromptTokensPerStep(512, 1), 16.0);
+}
+
+TEST(PolicyTest, StepsKeepUpWithPromptsAndAlwaysGiveTheCheapRows) {
+  EXPECT_EQ(SpreadPromptTokens(/*num_decodes=*/8, /*demand=*/3.0), 120);
+  EXPECT_EQ(SpreadPromptTokens(/*num_decodes=*/200, /*demand=*/3.0), 64)
+      << "prompts get on";
+  EXPECT_EQ(SpreadPromptTokens(/*num_decodes=*/64, /*demand=*/255.5), 256);
+  EXPECT_EQ(SpreadPromptTokens(/*num_decodes=*/256, /*demand=*/1024.0), 2048)
+      << "in half of the steps";
+}
+
 struct AdmissionCase {
   const char* situation;
   AdmissionView view;

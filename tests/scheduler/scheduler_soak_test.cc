@@ -35,6 +35,7 @@ TEST_P(SchedulerSoakTest, EveryRequestIsAnsweredAsIfAlone) {
        .max_sequence_length = 160,
        .max_plans_in_flight = draw(1, 3)},
       {.target_step_time = absl::Milliseconds(draw(0, 1) * draw(1, 60)),
+       .spread_prompts = draw(0, 1) == 1,
        .max_prefix_bytes = draw(0, 40)});
   std::vector<SharedPrefix> prefixes(5);  // some have none
   for (size_t i = 2; i < prefixes.size(); ++i) {

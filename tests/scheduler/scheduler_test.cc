@@ -141,6 +141,47 @@ TEST(SchedulerTest, WithoutDecodesAStepTakesAnyTime) {
   EXPECT_EQ(harness.Plan()->work.front().num_tokens, 64);
 }
 
+TEST(SchedulerTest, SpreadPromptsKeepUpWithSequencesThatEnd) {
+  SchedulerHarness harness({.num_slots = 64,
+                            .num_blocks = 2001,
+                            .max_step_tokens = 2048,
+                            .max_sequence_length = 512},
+                           {.spread_prompts = true});
+  constexpr int kLength = 128;
+  constexpr int kCount = 128;
+  std::vector<RequestId> ids;
+  for (int i = 0; i < kCount; ++i) {
+    ids.push_back(harness.Add({.prompt_ids = std::vector<int32_t>(kLength, 7),
+                               .sampling = {.min_new_tokens = kLength},
+                               .max_new_tokens = kLength}));
+  }
+  int most_beside_decodes = 0;
+  int steps = 0;
+  for (; harness.Plan(); ++steps) {
+    harness.Commit();
+    const StepStats& step = harness.scheduler().last_step();
+    if (step.num_decode_sequences == 0) continue;
+    most_beside_decodes =
+        std::max(most_beside_decodes, step.num_prefill_tokens);
+  }
+  EXPECT_LE(most_beside_decodes, 128) << "64 sequences want 64 tokens a step";
+  EXPECT_GE(most_beside_decodes, 64);
+  EXPECT_LE(steps, 3 * kLength) << "two rounds, and a ramp";
+  for (const RequestId id : ids) {
+    EXPECT_THAT(harness.outcome(id).tokens, SizeIs(kLength));
+  }
+}
+
+TEST(SchedulerTest, WithoutDecodesSpreadPromptsFillTheStep) {
+  SchedulerHarness harness({.num_slots = 4,
+                            .num_blocks = 33,
+                            .max_step_tokens = 512,
+                            .max_sequence_length = 512},
+                           {.spread_prompts = true});
+  harness.Add(/*prompt_len=*/400, /*max_new_tokens=*/1);
+  EXPECT_EQ(harness.Plan()->work.front().num_tokens, 400);
+}
+
 TEST(SchedulerTest, RunningSequencesDecodeBesideAPrefill) {
   SchedulerHarness harness;
   harness.Add(/*prompt_len=*/4, /*max_new_tokens=*/40);
