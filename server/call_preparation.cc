@@ -74,33 +74,21 @@ PreparedRequest MakeRequest(PreparedInput input, const SharedPrefix& prefix,
   return prepared;
 }
 
-}  // namespace
+// A call whose message passed the rules for parameters.
+struct CheckedCall {
+  CallMessage message;
+  const CallInfo& call;
+  absl::Time begin;
+  GenerationParameters params;
+};
 
-CallInfo MakeCallInfo(CallKind kind, const grpc::CallbackServerContext& context,
-                      const Clock& clock) {
-  return {.kind = kind,
-          .correlation_id = CorrelationId(context),
-          .arrival = clock.Now(),
-          .client_deadline = ClientDeadline(context, clock)};
-}
-
-absl::StatusOr<std::vector<PreparedRequest>> PrepareCall(
-    const CallMessage& message, const CallInfo& call,
-    const ServiceContext& context) {
-  const absl::Time begin = context.clock.Now();
-  DROVER_ASSIGN_OR_RETURN(const GenerationParameters params,
-                          ConvertParameters(message.params, context.options));
-  DROVER_RETURN_IF_ERROR(CheckNoAdapter(message.adapter_id));
-  absl::StatusOr<SharedPrefix> found = context.prefixes.Find(message.prefix_id);
-  if (!found.ok()) {
-    context.observer.OnPrefixRefused();
-    return found.status();
-  }
-  const SharedPrefix prefix = *std::move(found);
-
+PreparedCall MakeRequests(const CheckedCall& checked,
+                          const SharedPrefix& prefix,
+                          const ServiceContext& context) {
+  const GenerationParameters& params = checked.params;
   std::vector<PreparedRequest> requests;
   std::vector<ValidatedInput> validated;
-  for (const std::string_view text : message.texts) {
+  for (const std::string_view text : checked.message.texts) {
     DROVER_ASSIGN_OR_RETURN(std::vector<int32_t> prompt_ids,
                             EncodePrompt(text, context.tokenizer));
     context.observer.OnEncoded(static_cast<int32_t>(prompt_ids.size()));
@@ -111,10 +99,10 @@ absl::StatusOr<std::vector<PreparedRequest>> PrepareCall(
     validated.push_back(
         {.input_token_count = static_cast<int32_t>(input.prompt_ids.size()),
          .max_new_tokens = params.max_new_tokens});
-    requests.push_back(
-        MakeRequest(std::move(input), prefix, params, call, begin, context));
+    requests.push_back(MakeRequest(std::move(input), prefix, params,
+                                   checked.call, checked.begin, context));
   }
-  const absl::Duration duration = context.clock.Now() - begin;
+  const absl::Duration duration = context.clock.Now() - checked.begin;
   for (PreparedRequest& request : requests) {
     request.continuation.validation_time = duration;
   }
@@ -122,9 +110,56 @@ absl::StatusOr<std::vector<PreparedRequest>> PrepareCall(
   return requests;
 }
 
+}  // namespace
+
+CallInfo MakeCallInfo(CallKind kind, const grpc::CallbackServerContext& context,
+                      const Clock& clock) {
+  return {.kind = kind,
+          .correlation_id = CorrelationId(context),
+          .arrival = clock.Now(),
+          .client_deadline = ClientDeadline(context, clock)};
+}
+
+void PrepareCall(CallMessage message, const CallInfo& call,
+                 const ServiceContext& context,
+                 std::function<void(PreparedCall)> done) {
+  const absl::Time begin = context.clock.Now();
+  absl::StatusOr<GenerationParameters> params =
+      ConvertParameters(message.params, context.options);
+  if (!params.ok()) return done(params.status());
+  if (const absl::Status checked = CheckNoAdapter(message.adapter_id);
+      !checked.ok()) {
+    return done(checked);
+  }
+  const std::string& prefix_id = message.prefix_id;
+  const CheckedCall checked = {.message = std::move(message),
+                               .call = call,
+                               .begin = begin,
+                               .params = *std::move(params)};
+  if (prefix_id.empty()) {
+    return done(MakeRequests(checked, /*prefix=*/nullptr, context));
+  }
+  context.prefixes.Find(prefix_id, [checked, &context, done = std::move(done)](
+                                       absl::StatusOr<SharedPrefix> found) {
+    context.tokenization.Run(
+        [checked, &context, done, found = std::move(found)] {
+          if (found.ok()) return done(MakeRequests(checked, *found, context));
+          if (!absl::IsUnavailable(found.status())) {
+            context.observer.OnPrefixRefused();
+          }
+          done(found.status());
+        });
+  });
+}
+
 FailureKind AdmissionFailureKind(const absl::Status& status) {
   return absl::IsUnavailable(status) ? FailureKind::kShuttingDown
                                      : FailureKind::kConcurrencyLimit;
+}
+
+FailureKind PreparationFailureKind(const absl::Status& status) {
+  return absl::IsUnavailable(status) ? FailureKind::kShuttingDown
+                                     : FailureKind::kValidation;
 }
 
 FailureKind SubmitFailureKind(const absl::Status& status) {

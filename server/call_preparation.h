@@ -1,6 +1,6 @@
 #pragma once
 
-#include <memory>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -44,16 +44,24 @@ struct CallMessage {
   const std::string& adapter_id;
 };
 
-// Converts, validates and encodes a call: one request per text, in order, each
-// with a seed. INVALID_ARGUMENT with the text of the first rule that fails.
-// Tells the observer what was encoded and validated, not what failed.
-absl::StatusOr<std::vector<PreparedRequest>> PrepareCall(
-    const CallMessage& message, const CallInfo& call,
-    const ServiceContext& context);
+using PreparedCall = absl::StatusOr<std::vector<PreparedRequest>>;
 
-// What a refusal at admission or by the engine (at Submit) or a failure later
-// counts as.
+// Converts, validates and encodes a call: one request per text, in order, each
+// with a seed. INVALID_ARGUMENT with the text of the first rule that fails;
+// UNAVAILABLE if the server ends meanwhile. Tells the observer what was encoded
+// and validated, not what failed.
+//
+// On a tokenization thread, and so is `done`: before this returns, or, if the
+// call names a prefix, once that is found, with no thread waiting for it. What
+// is passed by reference lives until then.
+void PrepareCall(CallMessage message, const CallInfo& call,
+                 const ServiceContext& context,
+                 std::function<void(PreparedCall)> done);
+
+// What a refusal at admission, in preparation or by the engine (at Submit) or a
+// failure later counts as.
 FailureKind AdmissionFailureKind(const absl::Status& status);
+FailureKind PreparationFailureKind(const absl::Status& status);
 FailureKind SubmitFailureKind(const absl::Status& status);
 FailureKind GenerationFailureKind(const absl::Status& status);
 

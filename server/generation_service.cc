@@ -1,6 +1,7 @@
 #include "server/generation_service.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "server/call_preparation.h"
 #include "server/checked_methods.h"
@@ -14,17 +15,17 @@ namespace drover {
 GenerationService::GenerationService(const ServiceOptions& options,
                                      Generator& generator,
                                      const Tokenizer& tokenizer,
-                                     PrefixStore& prefixes,
+                                     PrefixLookup::Options prefixes,
                                      RequestObserver& observer,
                                      const Clock& clock)
     : options_(options),
       tokenizer_(tokenizer),
-      prefixes_(prefixes),
       observer_(observer),
       clock_(clock),
       admission_(options_.max_concurrent_requests),
       emitter_(options_.num_emitter_threads, generator),
       tokenization_(options_.num_tokenization_threads),
+      prefixes_(std::move(prefixes)),
       context_{.options = options_,
                .tokenizer = tokenizer_,
                .prefixes = prefixes_,
@@ -73,12 +74,20 @@ grpc::ServerUnaryReactor* GenerationService::Tokenize(
   observer_.OnTokenizeCall(request->requests_size());
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   // Request and response live until the reactor has finished.
-  tokenization_.Run([this, request, response, reactor, begin = clock_.Now()] {
-    const absl::Status status =
-        TokenizeTexts(*request, tokenizer_, prefixes_, *response);
+  const auto answer = [this, request, response, reactor,
+                       begin = clock_.Now()](absl::Status status) {
+    if (status.ok()) status = TokenizeTexts(*request, tokenizer_, *response);
     if (status.ok()) ReportTokenized(*response, clock_.Now() - begin);
     reactor->Finish(ToGrpcStatus(status));
-  });
+  };
+  // What is refused anyhow needs no prefix.
+  const bool needs_prefix =
+      !request->requests().empty() && request->adapter_id().empty();
+  prefixes_.Find(needs_prefix ? request->prefix_id() : "",
+                 [this, answer](const absl::StatusOr<SharedPrefix>& found) {
+                   tokenization_.Run(
+                       [answer, status = found.status()] { answer(status); });
+                 });
   return reactor;
 }
 

@@ -7,6 +7,7 @@
 #include "server/admission.h"
 #include "server/emitter.h"
 #include "server/generator.h"
+#include "server/prefix_lookup.h"
 #include "server/request_observer.h"
 #include "server/seed_source.h"
 #include "server/service_context.h"
@@ -26,12 +27,14 @@ class GenerationService final
   // `options` are valid. What is passed by reference outlives the service.
   // `clock` is the engine's.
   GenerationService(const ServiceOptions& options, Generator& generator,
-                    const Tokenizer& tokenizer, PrefixStore& prefixes,
+                    const Tokenizer& tokenizer, PrefixLookup::Options prefixes,
                     RequestObserver& observer,
                     const Clock& clock = Clock::Monotonic());
 
   // New calls that generate get UNAVAILABLE; those admitted go on.
   void StopAdmitting() { admission_.Close(); }
+  // Calls that wait for a prefix get UNAVAILABLE too.
+  void EndPrefixLookups() { prefixes_.End(); }
   // Inputs of calls that were admitted and have not ended.
   int num_open_requests() const { return admission_.num_admitted(); }
   bool WaitUntilIdle(absl::Duration timeout) const {
@@ -63,13 +66,13 @@ class GenerationService final
 
   const ServiceOptions options_;
   const Tokenizer& tokenizer_;
-  PrefixStore& prefixes_;
   RequestObserver& observer_;
   const Clock& clock_;
   Admission admission_;
   SeedSource seeds_;
   Emitter emitter_;
   WorkerPool tokenization_;
+  PrefixLookup prefixes_;  // hands on to the tokenization threads
   const ServiceContext context_;
 };
 

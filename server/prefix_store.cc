@@ -36,50 +36,57 @@ bool IsPrefixId(const std::string& text) {
   return true;
 }
 
-absl::Status CheckId(const std::string& id) {
-  if (!IsPrefixId(id)) {
-    return absl::InvalidArgumentError(
-        StrCat("Invalid prefix id ", id,
-               ", must contain only alphanumeric, _ and - and /"));
-  }
-  if (id.front() == '/') {
-    return absl::InvalidArgumentError(StrCat("Invalid prefix id ", id));
-  }
-  return absl::OkStatus();
-}
-
 int64_t Bytes(const SharedPrefix& prefix) {
   return static_cast<int64_t>(prefix->rows.size());
 }
 
 }  // namespace
 
-PrefixStore::PrefixStore(Options options, const Clock& clock)
-    : options_(std::move(options)), clock_(clock) {}
+absl::Status PrefixError(const std::string& id, std::string_view cause) {
+  return absl::InvalidArgumentError(
+      StrCat("can't retrieve prompt prefix with id '", id, "': ", cause));
+}
 
-absl::StatusOr<SharedPrefix> PrefixStore::Find(const std::string& id) {
-  if (id.empty()) return SharedPrefix();
+absl::Status CheckPrefixId(const std::string& id) {
   if (id.size() > kMaxIdBytes) {
     return absl::InvalidArgumentError(
         StrCat("can't retrieve prompt prefix with an id of ", id.size(),
                " bytes: at most ", kMaxIdBytes));
   }
-  absl::StatusOr<SharedPrefix> prefix = Get(id);
-  if (prefix.ok()) return prefix;
-  return absl::InvalidArgumentError(
-      StrCat("can't retrieve prompt prefix with id '", id,
-             "': ", prefix.status().message()));
+  if (!IsPrefixId(id)) {
+    return PrefixError(id,
+                       StrCat("Invalid prefix id ", id,
+                              ", must contain only alphanumeric, _ and - and "
+                              "/"));
+  }
+  if (id.front() == '/') {
+    return PrefixError(id, StrCat("Invalid prefix id ", id));
+  }
+  return absl::OkStatus();
 }
 
-absl::StatusOr<SharedPrefix> PrefixStore::Get(const std::string& id) {
-  DROVER_RETURN_IF_ERROR(CheckId(id));
+PrefixStore::PrefixStore(Options options, const Clock& clock)
+    : options_(std::move(options)), clock_(clock) {}
+
+absl::StatusOr<FoundPrefix> PrefixStore::Find(const std::string& id) {
+  if (id.empty()) return FoundPrefix();
+  DROVER_RETURN_IF_ERROR(CheckPrefixId(id));
+  absl::StatusOr<FoundPrefix> found = Get(id);
+  if (found.ok()) return found;
+  const absl::string_view cause = found.status().message();
+  return PrefixError(id, {cause.data(), cause.size()});
+}
+
+absl::StatusOr<FoundPrefix> PrefixStore::Get(const std::string& id) {
   DROVER_ASSIGN_OR_RETURN(PrefixFile file, FindFile(id));
-  if (SharedPrefix kept = FindKept(id, file); kept != nullptr) return kept;
+  if (SharedPrefix kept = FindKept(id, file); kept != nullptr) {
+    return FoundPrefix{.prefix = std::move(kept)};
+  }
   const absl::Time start = clock_.Now();
   DROVER_ASSIGN_OR_RETURN(SharedPrefix prefix, Load(file));
-  if (options_.on_loaded) options_.on_loaded(clock_.Now() - start);
+  const absl::Duration load_time = clock_.Now() - start;
   Keep(id, std::move(file), prefix);
-  return prefix;
+  return FoundPrefix{.prefix = std::move(prefix), .load_time = load_time};
 }
 
 bool PrefixStore::Stat(const std::string& path, FileStamp& stamp) {

@@ -1,9 +1,9 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <list>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -17,6 +17,17 @@
 #include "scheduler/prompt_prefix.h"
 
 namespace drover {
+
+// Rule 12: INVALID_ARGUMENT in TGIS's words.
+absl::Status PrefixError(const std::string& id, std::string_view cause);
+// Whether a prefix may be called so; an error is rule 12's.
+absl::Status CheckPrefixId(const std::string& id);
+
+struct FoundPrefix {
+  SharedPrefix prefix;  // null if none was asked for
+  // How long its file took, if it had to be read.
+  std::optional<absl::Duration> load_time;
+};
 
 // Soft prompts by id, read from a folder when somebody asks for them:
 //
@@ -37,9 +48,6 @@ class PrefixStore {
     int32_t pad_id = 0;
     // Of rows kept, beyond those that requests hold; also the largest file.
     int64_t max_bytes = int64_t{512} << 20;
-    // A file was read, which took this long. May be empty; on the thread that
-    // asks.
-    std::function<void(absl::Duration)> on_loaded;
   };
 
   explicit PrefixStore(Options options,
@@ -47,9 +55,7 @@ class PrefixStore {
 
   // Null for an empty id, which asks for none. INVALID_ARGUMENT in TGIS's
   // words: no such prefix, no such id, or one that does not fit the model.
-  absl::StatusOr<SharedPrefix> Find(const std::string& id);
-
-  int32_t pad_id() const { return options_.pad_id; }
+  absl::StatusOr<FoundPrefix> Find(const std::string& id);
 
  private:
   // Which content a file has, as far as the file system tells.
@@ -76,7 +82,7 @@ class PrefixStore {
   using Entries = std::list<Entry>;
 
   // Errors of these are causes, for rule 12's text.
-  absl::StatusOr<SharedPrefix> Get(const std::string& id);
+  absl::StatusOr<FoundPrefix> Get(const std::string& id);
   absl::StatusOr<PrefixFile> FindFile(const std::string& id) const;
   absl::StatusOr<SharedPrefix> Load(const PrefixFile& file) const;
 

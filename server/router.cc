@@ -24,8 +24,9 @@ Engine::Options MakeEngineOptions(const Router::Options& options,
           }};
 }
 
-PrefixStore::Options TimedPrefixes(PrefixStore::Options options,
-                                   Metrics& metrics) {
+PrefixLookup::Options TimedPrefixes(const PrefixStore::Options& store,
+                                    Metrics& metrics) {
+  PrefixLookup::Options options = PrefixLookup::InStore(store);
   options.on_loaded = [&metrics](absl::Duration time) {
     metrics.OnPrefixLoaded(time);
   };
@@ -38,8 +39,8 @@ Router::Router(const Options& options, Executor& executor,
                const Tokenizer& tokenizer, Metrics& metrics,
                RequestObserver& observer)
     : engine_(MakeEngineOptions(options, metrics), executor),
-      prefixes_(TimedPrefixes(options.prefixes, metrics)),
-      service_(options.service, generator_, tokenizer, prefixes_, observer),
+      service_(options.service, generator_, tokenizer,
+               TimedPrefixes(options.prefixes, metrics), observer),
       info_service_(options.device, executor.info()) {}
 
 absl::StatusOr<std::unique_ptr<Router>> Router::Start(
@@ -68,6 +69,7 @@ void Router::StopAdmitting() {
 
 void Router::EndOpenRequests() {
   StopAdmitting();
+  service_.EndPrefixLookups();
   // UNAVAILABLE would say that the executor is lost; clients get it all the
   // same (status_conversion).
   engine_.Shutdown(absl::AbortedError("the server is shutting down"));

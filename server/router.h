@@ -28,7 +28,6 @@ class Router {
     SchedulerOptions scheduler;
     GrpcFront::Options front;
     DeviceFacts device;  // what the executor runs on
-    // Without callbacks, which are the router's.
     PrefixStore::Options prefixes;
     // Called once, on the engine's thread, when the executor is lost; every
     // open request has been ended by then. Must not block.
@@ -68,7 +67,6 @@ class Router {
 
   Engine engine_;
   EngineGenerator generator_{engine_};
-  PrefixStore prefixes_;
   GenerationService service_;
   ServerInfoService info_service_;
   std::unique_ptr<GrpcFront> front_;  // ends first

@@ -7,7 +7,9 @@ drover_library(server_api
     emitter.cc
     generation_service.cc
     input_preparation.cc
+    lookup_board.cc
     parameters.cc
+    prefix_lookup.cc
     prefix_store.cc
     response_messages.cc
     service_options.cc

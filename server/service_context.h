@@ -4,7 +4,7 @@
 #include "model/tokenizer/tokenizer.h"
 #include "server/admission.h"
 #include "server/emitter.h"
-#include "server/prefix_store.h"
+#include "server/prefix_lookup.h"
 #include "server/request_observer.h"
 #include "server/seed_source.h"
 #include "server/service_options.h"
@@ -16,7 +16,7 @@ namespace drover {
 struct ServiceContext {
   const ServiceOptions& options;
   const Tokenizer& tokenizer;
-  PrefixStore& prefixes;
+  PrefixLookup& prefixes;
   RequestObserver& observer;
   const Clock& clock;
   Admission& admission;

@@ -55,18 +55,24 @@ void StreamCall::Begin(const fmaas::SingleGenerationRequest& message) {
 }
 
 void StreamCall::Prepare(const fmaas::SingleGenerationRequest& message) {
-  absl::StatusOr<std::vector<PreparedRequest>> prepared =
-      PrepareCall({.texts = {message.request().text()},
-                   .params = message.params(),
-                   .prefix_id = message.prefix_id(),
-                   .adapter_id = message.adapter_id()},
-                  call_, service_);
+  PrepareCall({.texts = {message.request().text()},
+               .params = message.params(),
+               .prefix_id = message.prefix_id(),
+               .adapter_id = message.adapter_id()},
+              call_, service_,
+              [self = shared_from_this(), &message](PreparedCall prepared) {
+                self->OnPrepared(std::move(prepared), message);
+              });
+}
+
+void StreamCall::OnPrepared(PreparedCall prepared,
+                            const fmaas::SingleGenerationRequest& message) {
   absl::MutexLock lock(&mutex_);
   preparing_ = false;
   // The client has left meanwhile.
   if (end_.has_value()) return Advance();
   if (!prepared.ok()) {
-    return Fail(FailureKind::kValidation, prepared.status());
+    return Fail(PreparationFailureKind(prepared.status()), prepared.status());
   }
   outbox_.Push(Acknowledgement(prepared->front().continuation,
                                message.request().text()));

@@ -23,7 +23,9 @@ namespace drover {
 // One GenerateStream call.
 //
 //   Begin       gRPC's thread: admit
-//   Prepare     a tokenization thread: validate, encode, acknowledge, submit
+//   Prepare     a tokenization thread: validate, encode
+//   OnPrepared  a tokenization thread, the same unless a prefix had to be
+//               found: acknowledge, submit
 //   OnMessage   emitter's thread: into the outbox, and out if nothing is in
 //               flight
 //   OnWriteDone gRPC's thread: the next of the outbox, or the end
@@ -56,6 +58,8 @@ class StreamCall final
  private:
   void Begin(const fmaas::SingleGenerationRequest& message);
   void Prepare(const fmaas::SingleGenerationRequest& message);
+  void OnPrepared(PreparedCall prepared,
+                  const fmaas::SingleGenerationRequest& message);
   void Submit(PreparedRequest prepared) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // The call ends with `status` once the outbox is empty, or is counted as a

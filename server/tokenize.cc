@@ -19,11 +19,10 @@ absl::Status TokenizerFailure(const absl::Status& status) {
 }  // namespace
 
 absl::Status TokenizeTexts(const fmaas::BatchedTokenizeRequest& request,
-                           const Tokenizer& tokenizer, PrefixStore& prefixes,
+                           const Tokenizer& tokenizer,
                            fmaas::BatchedTokenizeResponse& response) {
   if (request.requests().empty()) return absl::OkStatus();
   DROVER_RETURN_IF_ERROR(CheckNoAdapter(request.adapter_id()));
-  DROVER_RETURN_IF_ERROR(prefixes.Find(request.prefix_id()).status());
   for (const fmaas::TokenizeRequest& text : request.requests()) {
     const absl::StatusOr<Encoding> encoding =
         tokenizer.Encode(text.text(), request.return_offsets());

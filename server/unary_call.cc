@@ -42,18 +42,25 @@ void UnaryCall::Prepare(const fmaas::BatchedGenerationRequest& message) {
   for (const auto& request : message.requests()) {
     texts.push_back(request.text());
   }
-  absl::StatusOr<std::vector<PreparedRequest>> prepared =
-      PrepareCall({.texts = std::move(texts),
-                   .params = message.params(),
-                   .prefix_id = message.prefix_id(),
-                   .adapter_id = message.adapter_id()},
-                  call_, service_);
+  PrepareCall({.texts = std::move(texts),
+               .params = message.params(),
+               .prefix_id = message.prefix_id(),
+               .adapter_id = message.adapter_id()},
+              call_, service_,
+              [self = shared_from_this(), &message](PreparedCall prepared) {
+                self->OnPrepared(std::move(prepared), message);
+              });
+}
+
+void UnaryCall::OnPrepared(PreparedCall prepared,
+                           const fmaas::BatchedGenerationRequest& message) {
   absl::MutexLock lock(&mutex_);
   preparing_ = false;
   // The client has left meanwhile.
   if (end_.has_value()) return FinishIfEnded();
   if (!prepared.ok()) {
-    return Fail(FailureKind::kValidation, 1, prepared.status());
+    return Fail(PreparationFailureKind(prepared.status()), 1,
+                prepared.status());
   }
   Submit(*std::move(prepared), message);
 }

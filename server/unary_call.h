@@ -61,8 +61,10 @@ class UnaryCall final : public grpc::ServerUnaryReactor,
 
   // gRPC's thread: admission.
   void Begin(const fmaas::BatchedGenerationRequest& message);
-  // A tokenization thread: the rest.
+  // Tokenization threads: the rest.
   void Prepare(const fmaas::BatchedGenerationRequest& message);
+  void OnPrepared(PreparedCall prepared,
+                  const fmaas::BatchedGenerationRequest& message);
   void Submit(std::vector<PreparedRequest> prepared,
               const fmaas::BatchedGenerationRequest& message)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

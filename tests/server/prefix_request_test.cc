@@ -1,7 +1,9 @@
 // What a client sees of a soft prompt.
 
+#include <memory>
 #include <string>
 
+#include "absl/synchronization/notification.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/server/prefix_files.h"
@@ -17,10 +19,10 @@ class PrefixRequestTest : public ::testing::Test {
     folder_.Write("tuned.safetensors", PrefixFileBytes(3));
   }
 
-  static PrefixStore::Options Prefixes(const std::string& root) {
+  static PrefixLookup::Options Prefixes(const std::string& root) {
     PrefixStore::Options options = SmallPrefixes(root);
     options.pad_id = ScriptTokenizer::kEos;
-    return options;
+    return PrefixLookup::InStore(options);
   }
 
   static ServiceOptions Context(int32_t max_sequence_length) {
@@ -161,6 +163,112 @@ TEST_F(PrefixRequestTest, AnUnknownOneFailsTheCallBeforeItsTexts) {
             "can't retrieve prompt prefix with id 'other': prefix id "
             "\"other\" not found");
   EXPECT_TRUE(outcome.messages.empty());
+}
+
+TEST_F(PrefixRequestTest, ItMustBeThereForTokenizeToo) {
+  fmaas::BatchedTokenizeRequest request;
+  request.add_requests()->set_text("hi");
+  const auto tokenize = [&](const std::string& prefix_id) {
+    request.set_prefix_id(prefix_id);
+    grpc::ClientContext context;
+    fmaas::BatchedTokenizeResponse response;
+    const grpc::Status status =
+        service_.stub().Tokenize(&context, request, &response);
+    return status.ok() ? response.ShortDebugString() : status.error_message();
+  };
+  EXPECT_EQ(tokenize("tuned"), "responses { token_count: 3 }");
+  EXPECT_EQ(tokenize("other"),
+            "can't retrieve prompt prefix with id 'other': prefix id "
+            "\"other\" not found");
+  request.set_adapter_id("x");
+  EXPECT_EQ(tokenize("other"),
+            "adapter_id supplied but no adapter store was configured");
+}
+
+// A prefix store whose files hang until the end of the test. At most one is
+// asked for.
+class HungPrefixTest : public ::testing::Test {
+ protected:
+  struct Files {
+    absl::Notification asked;
+    absl::Notification end;
+  };
+
+  ~HungPrefixTest() override { files_->end.Notify(); }
+
+  PrefixLookup::Options Hung(absl::Duration limit) {
+    return {.find = [files = files_](
+                        const std::string&) -> absl::StatusOr<FoundPrefix> {
+              files->asked.Notify();
+              files->end.WaitForNotification();
+              return absl::NotFoundError("never told");
+            },
+            .limit = limit};
+  }
+
+  static ServiceOptions OneTokenizationThread() {
+    ServiceOptions options;
+    options.num_tokenization_threads = 1;
+    return options;
+  }
+
+  static fmaas::SingleGenerationRequest Prompt(const std::string& prefix_id) {
+    fmaas::SingleGenerationRequest request;
+    request.mutable_request()->set_text("hi");
+    request.set_prefix_id(prefix_id);
+    return request;
+  }
+
+  const std::shared_ptr<Files> files_ = std::make_shared<Files>();
+  ScriptedGenerator engine_;
+};
+
+TEST_F(HungPrefixTest, FailsTheCallWhenTheLimitHasPassed) {
+  ServiceHarness service(engine_, {}, {}, Hung(absl::Milliseconds(1)));
+  const StreamOutcome outcome = ReadStream(service.stub(), Prompt("tuned"));
+  EXPECT_EQ(outcome.status.error_code(), grpc::INVALID_ARGUMENT);
+  EXPECT_EQ(outcome.status.error_message(),
+            "can't retrieve prompt prefix with id 'tuned': no answer from the "
+            "prefix store within 1ms");
+  EXPECT_THAT(service.observer().story(),
+              ::testing::ElementsAre("stream 1", "prefix refused",
+                                     "failed validation 1"));
+}
+
+TEST_F(HungPrefixTest, HoldsUpNobodyElse) {
+  ServiceHarness service(engine_, OneTokenizationThread(), {},
+                         Hung(absl::InfiniteDuration()));
+  grpc::ClientContext hung_context;
+  const auto hung =
+      service.stub().GenerateStream(&hung_context, Prompt("tuned"));
+  files_->asked.WaitForNotification();
+  grpc::ClientContext context;
+  const auto reader = service.stub().GenerateStream(&context, Prompt(""));
+  EXPECT_EQ(ReadNext(*reader), "input_token_count: 3");
+  engine_.Await(1);
+  service.service().EndPrefixLookups();
+  EXPECT_EQ(ReadNext(*hung), "status: 14 the server is shutting down");
+  // Not so the one that needs none.
+  RequestToken token = TokenOf('a');
+  token.is_last_allowed = true;
+  engine_.Say(1, token);
+  EXPECT_THAT(ReadNext(*reader), ::testing::HasSubstr("MAX_TOKENS"));
+  EXPECT_THAT(service.observer().story(),
+              ::testing::Contains("failed shutting_down 1"));
+}
+
+TEST_F(HungPrefixTest, AClientThatLeftIsLetGoWhenTheLookupEnds) {
+  ServiceHarness service(engine_, {}, {}, Hung(absl::InfiniteDuration()));
+  grpc::ClientContext context;
+  const auto reader = service.stub().GenerateStream(&context, Prompt("tuned"));
+  files_->asked.WaitForNotification();
+  context.TryCancel();
+  service.observer().AwaitFailures(1);
+  EXPECT_EQ(service.observer().failed().front().kind, FailureKind::kCancelled);
+  service.service().EndPrefixLookups();
+  EXPECT_TRUE(service.service().WaitUntilIdle(absl::InfiniteDuration()));
+  EXPECT_EQ(service.observer().failed().size(), 1u);
+  reader->Finish();
 }
 
 }  // namespace

@@ -195,10 +195,9 @@ void RecordingObserver::AwaitFailures(size_t count) {
 ServiceHarness::ServiceHarness(Generator& generator,
                                const ServiceOptions& options,
                                std::vector<std::string> pieces,
-                               PrefixStore::Options prefixes)
+                               PrefixLookup::Options prefixes)
     : tokenizer_(std::move(pieces)),
-      prefixes_(std::move(prefixes)),
-      service_(options, generator, tokenizer_, prefixes_, observer_) {
+      service_(options, generator, tokenizer_, std::move(prefixes), observer_) {
   grpc::ServerBuilder builder;
   builder.RegisterService(&service_);
   server_ = builder.BuildAndStart();

@@ -15,7 +15,7 @@
 #include "proto/generation.grpc.pb.h"
 #include "server/generation_service.h"
 #include "server/generator.h"
-#include "server/prefix_store.h"
+#include "server/prefix_lookup.h"
 #include "server/request_observer.h"
 #include "server/service_options.h"
 #include "tests/server/script_tokenizer.h"
@@ -108,7 +108,7 @@ class ServiceHarness {
  public:
   ServiceHarness(Generator& generator, const ServiceOptions& options = {},
                  std::vector<std::string> pieces = {},
-                 PrefixStore::Options prefixes = {});
+                 PrefixLookup::Options prefixes = PrefixLookup::InStore({}));
   // Ends open calls.
   ~ServiceHarness();
 
@@ -121,7 +121,6 @@ class ServiceHarness {
 
  private:
   const ScriptTokenizer tokenizer_;
-  PrefixStore prefixes_;
   RecordingObserver observer_;
   GenerationService service_;
   std::unique_ptr<grpc::Server> server_;

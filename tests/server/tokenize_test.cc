@@ -17,8 +17,7 @@ fmaas::BatchedTokenizeRequest Request(const std::string& text) {
 
 absl::Status Tokenize(const fmaas::BatchedTokenizeRequest& request,
                       fmaas::BatchedTokenizeResponse& response) {
-  PrefixStore no_prefixes({});
-  return TokenizeTexts(request, ScriptTokenizer(), no_prefixes, response);
+  return TokenizeTexts(request, ScriptTokenizer(), response);
 }
 
 std::string Answer(const fmaas::BatchedTokenizeRequest& request) {
@@ -84,16 +83,6 @@ TEST(TokenizeTest, AdaptersAreRefused) {
       Tokenize(request, response),
       StatusIs(absl::StatusCode::kInvalidArgument,
                "adapter_id supplied but no adapter store was configured"));
-}
-
-TEST(TokenizeTest, APrefixMustBeThere) {
-  auto request = Request("a");
-  request.set_prefix_id("x");
-  fmaas::BatchedTokenizeResponse response;
-  EXPECT_THAT(Tokenize(request, response),
-              StatusIs(absl::StatusCode::kInvalidArgument,
-                       "can't retrieve prompt prefix with id 'x': prefix id "
-                       "\"x\" not found"));
 }
 
 }  // namespace
