@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 import unittest
 
+import grpc
 from drover_server import BIN, MODEL, SOURCE, Server, pb
 
 TOKENIZERS = SOURCE / "tests" / "testdata" / "tokenizers"
@@ -109,6 +110,54 @@ class TokenizerJsonTest(unittest.TestCase):
         (answer,) = self.server.stub.Tokenize(request).responses
         self.assertEqual(list(answer.tokens),
                          ["<|begin_of_text|>", "a", "<|eot_id|>"])
+
+
+class TokenizerFailureTest(unittest.TestCase):
+    """Rule 13: files that load, and cannot encode every text."""
+
+    def serve(self, tokenizer):
+        folder = tempfile.TemporaryDirectory(prefix="drover_test_")
+        self.addCleanup(folder.cleanup)
+        server = Server(*DUMMY, model=write_model(folder.name, tokenizer))
+        self.addCleanup(server.__exit__)
+        return server
+
+    def assert_refused(self, call, details,
+                       code=grpc.StatusCode.INVALID_ARGUMENT):
+        with self.assertRaises(grpc.RpcError) as raised:
+            call()
+        self.assertEqual(raised.exception.details(), details)
+        self.assertEqual(raised.exception.code(), code)
+
+    def test_a_pattern_that_explodes_fails_the_text_that_it_explodes_on(self):
+        tokenizer = llama3_style()
+        split, _ = tokenizer["pre_tokenizer"]["pretokenizers"]
+        split["pattern"] = {"Regex": "(?:a+)+[!?]"}
+        server = self.serve(tokenizer)
+        details = "tokenizer error regex: match limit exceeded"
+        bad = "a" * 60
+        self.assert_refused(lambda: server.generate(bad), details)
+        self.assert_refused(lambda: server.generate("a!", bad), details)
+        # Not even an acknowledgement.
+        self.assert_refused(lambda: next(server.stream(bad)), details)
+        # Not a fault of parameters there.
+        self.assert_refused(lambda: server.tokenize(bad), details,
+                            grpc.StatusCode.INTERNAL)
+        (answer,) = server.generate("a!" * 30, stopping={"max_new_tokens": 1})
+        self.assertEqual(answer.generated_token_count, 1)
+
+    def test_without_bos_a_model_has_nothing_to_begin_an_empty_text_with(self):
+        server = self.serve(llama3_style() | {"post_processor": None})
+        details = ("tokenizer error an empty text gives this model no token to "
+                   "start from")
+        self.assert_refused(lambda: server.generate(""), details)
+        self.assert_refused(lambda: next(server.stream("")), details)
+        (counted,) = server.tokenize("")
+        self.assertEqual(counted.token_count, 0)
+        # Parameters come first.
+        self.assert_refused(
+            lambda: server.generate("", stopping={"max_new_tokens": 9999}),
+            "max_new_tokens must be <= 1024")
 
 
 class RefusalTest(unittest.TestCase):

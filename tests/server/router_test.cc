@@ -117,6 +117,34 @@ TEST_F(RouterTest, WhatRunsFinishesWhileNewRequestsAreRefused) {
   EXPECT_TRUE(router_->WaitUntilIdle(absl::InfiniteDuration()));
 }
 
+// Not to be had from `drover serve`, whose queue is as long as there are
+// permits to come into it.
+TEST_F(RouterTest, WhoFindsTheQueueFullIsToldThatTheServerIsTooBusy) {
+  testing::FakeExecutor::Options one_at_a_time = {.held = true};
+  one_at_a_time.info.num_slots = 1;
+  StartRouter(one_at_a_time);
+  grpc::ClientContext context;
+  const auto reader = stub_->GenerateStream(&context, Ask(5));
+  executor_->AwaitSubmitted(1);
+
+  fmaas::BatchedGenerationRequest batch;
+  for (int i = 0; i < 9; ++i) batch.add_requests()->set_text("one");
+  grpc::ClientContext batch_context;
+  fmaas::BatchedGenerationResponse response;
+  const grpc::Status refused =
+      stub_->Generate(&batch_context, batch, &response);
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(refused.error_message(), "Server too busy");
+  EXPECT_THAT(metrics_.Render(), HasSubstr("failure{err=\"queue_full\"} 1\n"));
+
+  executor_->LetAll();
+  fmaas::GenerationResponse message;
+  while (reader->Read(&message)) {
+  }
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_EQ(message.generated_token_count(), 5u);
+}
+
 TEST_F(RouterTest, RequestsThatAreEndedGetUnavailable) {
   StartRouter({.held = true});
   grpc::ClientContext context;
