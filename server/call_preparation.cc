@@ -24,14 +24,6 @@ absl::Time ClientDeadline(const grpc::CallbackServerContext& context,
   return clock.Now() + (absl::FromChrono(deadline) - absl::Now());
 }
 
-std::string CorrelationId(const grpc::CallbackServerContext& context) {
-  const auto& metadata = context.client_metadata();
-  const auto found = metadata.find("x-correlation-id");
-  if (found == metadata.end()) return "";
-  const grpc::string_ref id = found->second;
-  return std::string(id.data(), std::min(id.size(), kMaxCorrelationIdBytes));
-}
-
 int32_t NumTokens(const SharedPrefix& prefix) {
   return prefix == nullptr ? 0 : prefix->num_tokens;
 }
@@ -111,6 +103,14 @@ PreparedCall MakeRequests(const CheckedCall& checked,
 }
 
 }  // namespace
+
+std::string CorrelationId(const grpc::CallbackServerContext& context) {
+  const auto& metadata = context.client_metadata();
+  const auto found = metadata.find("x-correlation-id");
+  if (found == metadata.end()) return "";
+  const grpc::string_ref id = found->second;
+  return std::string(id.data(), std::min(id.size(), kMaxCorrelationIdBytes));
+}
 
 CallInfo MakeCallInfo(CallKind kind, const grpc::CallbackServerContext& context,
                       const Clock& clock) {

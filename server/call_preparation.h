@@ -27,6 +27,9 @@ struct CallInfo {
   absl::Time client_deadline = absl::InfiniteFuture();
 };
 
+// The client's x-correlation-id, not too much of it; empty without.
+std::string CorrelationId(const grpc::CallbackServerContext& context);
+
 CallInfo MakeCallInfo(CallKind kind, const grpc::CallbackServerContext& context,
                       const Clock& clock);
 

@@ -5,10 +5,13 @@
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/server_callback.h>
 
+#include <functional>
 #include <memory>
 #include <utility>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "server/status_conversion.h"
 
 namespace drover {
 
@@ -22,10 +25,10 @@ struct ParsedMessage {
 };
 
 template <typename Message>
-grpc::Status NotParsedStatus() {
-  return {grpc::StatusCode::INVALID_ARGUMENT,
-          absl::StrCat("the request is no ", Message::descriptor()->full_name(),
-                       ": it is not protobuf, or a text in it is not UTF-8")};
+absl::Status NotParsedStatus() {
+  return absl::InvalidArgumentError(
+      absl::StrCat("the request is no ", Message::descriptor()->full_name(),
+                   ": it is not protobuf, or a text in it is not UTF-8"));
 }
 
 // Ends a stream with a status, and itself.
@@ -44,21 +47,30 @@ class RefusedStream final : public grpc::ServerWriteReactor<Response> {
   std::shared_ptr<RefusedStream> self_;  // from Start to OnDone
 };
 
+// Is told of each call whose message could not be parsed, and what its client
+// is.
+using OnNotParsed = std::function<void(const grpc::CallbackServerContext&,
+                                       const absl::Status&)>;
+
 // Handlers for Service::MarkMethodCallback, which takes them over. `service`
 // outlives them.
 template <typename Service, typename Request, typename Response>
 grpc::internal::MethodHandler* MakeUnaryHandler(
     Service& service,
     grpc::ServerUnaryReactor* (Service::*method)(grpc::CallbackServerContext*,
-                                                 const Request*, Response*)) {
-  const auto start = [&service, method](grpc::CallbackServerContext* context,
-                                        const ParsedMessage<Request>* request,
-                                        Response* response) {
+                                                 const Request*, Response*),
+    OnNotParsed on_not_parsed) {
+  const auto start = [&service, method, on_not_parsed](
+                         grpc::CallbackServerContext* context,
+                         const ParsedMessage<Request>* request,
+                         Response* response) {
     if (request->is_valid) {
       return (service.*method)(context, &request->message, response);
     }
+    const absl::Status status = NotParsedStatus<Request>();
+    on_not_parsed(*context, status);
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    reactor->Finish(NotParsedStatus<Request>());
+    reactor->Finish(ToGrpcStatus(status));
     return reactor;
   };
   using Handler =
@@ -68,15 +80,20 @@ grpc::internal::MethodHandler* MakeUnaryHandler(
 
 template <typename Service, typename Request, typename Response>
 grpc::internal::MethodHandler* MakeStreamHandler(
-    Service& service, grpc::ServerWriteReactor<Response>* (Service::*method)(
-                          grpc::CallbackServerContext*, const Request*)) {
-  const auto start = [&service, method](grpc::CallbackServerContext* context,
-                                        const ParsedMessage<Request>* request)
+    Service& service,
+    grpc::ServerWriteReactor<Response>* (Service::*method)(
+        grpc::CallbackServerContext*, const Request*),
+    OnNotParsed on_not_parsed) {
+  const auto start = [&service, method, on_not_parsed](
+                         grpc::CallbackServerContext* context,
+                         const ParsedMessage<Request>* request)
       -> grpc::ServerWriteReactor<Response>* {
     if (request->is_valid) {
       return (service.*method)(context, &request->message);
     }
-    return RefusedStream<Response>::Start(NotParsedStatus<Request>());
+    const absl::Status status = NotParsedStatus<Request>();
+    on_not_parsed(*context, status);
+    return RefusedStream<Response>::Start(ToGrpcStatus(status));
   };
   using Handler =
       grpc::internal::CallbackServerStreamingHandler<ParsedMessage<Request>,

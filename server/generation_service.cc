@@ -36,11 +36,19 @@ GenerationService::GenerationService(const ServiceOptions& options,
                .emitter = emitter_,
                .tokenization = tokenization_} {
   // In the order of the .proto file, in place of what the base class marked.
-  MarkMethodCallback(0, MakeUnaryHandler(*this, &GenerationService::Generate));
+  const OnNotParsed tell = [this](const grpc::CallbackServerContext& context,
+                                  const absl::Status& status) {
+    observer_.OnNotParsed(
+        {.status = status, .correlation_id = CorrelationId(context)});
+  };
   MarkMethodCallback(
-      1, MakeStreamHandler(*this, &GenerationService::GenerateStream));
-  MarkMethodCallback(2, MakeUnaryHandler(*this, &GenerationService::Tokenize));
-  MarkMethodCallback(3, MakeUnaryHandler(*this, &GenerationService::ModelInfo));
+      0, MakeUnaryHandler(*this, &GenerationService::Generate, tell));
+  MarkMethodCallback(
+      1, MakeStreamHandler(*this, &GenerationService::GenerateStream, tell));
+  MarkMethodCallback(
+      2, MakeUnaryHandler(*this, &GenerationService::Tokenize, tell));
+  MarkMethodCallback(
+      3, MakeUnaryHandler(*this, &GenerationService::ModelInfo, tell));
 }
 
 grpc::ServerUnaryReactor* GenerationService::Generate(

@@ -45,6 +45,7 @@ class Metrics final : public RequestObserver {
   void OnFailed(const FailedRequest& failed) override;
   void OnFinished(const FinishedRequest& finished) override;
   void OnUncounted(const UncountedCall&) override {}
+  void OnNotParsed(const NotParsedCall&) override {}
   void OnTokenizeCall(int num_inputs) override;
   void OnTokenized(const TokenizedCall& call) override;
 

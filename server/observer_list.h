@@ -35,6 +35,9 @@ class ObserverList final : public RequestObserver {
   void OnUncounted(const UncountedCall& call) override {
     for (RequestObserver* o : observers_) o->OnUncounted(call);
   }
+  void OnNotParsed(const NotParsedCall& call) override {
+    for (RequestObserver* o : observers_) o->OnNotParsed(call);
+  }
   void OnTokenizeCall(int num_inputs) override {
     for (RequestObserver* o : observers_) o->OnTokenizeCall(num_inputs);
   }

@@ -44,6 +44,14 @@ void RequestLog::OnUncounted(const UncountedCall& call) {
                 {"cause", cause}});
 }
 
+void RequestLog::OnNotParsed(const NotParsedCall& call) {
+  const std::string code = absl::StatusCodeToString(call.status.code());
+  const std::string cause(call.status.message());
+  logger_.Info("request not parsed", {{"correlation_id", call.correlation_id},
+                                      {"code", code},
+                                      {"cause", cause}});
+}
+
 void RequestLog::OnFailed(const FailedRequest& failed) {
   // Also told as a finished request, whose line says TIME_LIMIT.
   if (failed.kind == FailureKind::kTimeout) return;

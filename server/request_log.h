@@ -5,9 +5,9 @@
 
 namespace drover {
 
-// One line per input that finished and per call that failed or that there was
-// nothing to do for: counts, times and the client's x-correlation-id, never a
-// text. `logger` outlives it.
+// One line per input that finished and per call that failed, that there was
+// nothing to do for or that could not be parsed: counts, times and the client's
+// x-correlation-id, never a text. `logger` outlives it.
 class RequestLog final : public RequestObserver {
  public:
   explicit RequestLog(Logger& logger) : logger_(logger) {}
@@ -20,6 +20,7 @@ class RequestLog final : public RequestObserver {
   void OnFailed(const FailedRequest& failed) override;
   void OnFinished(const FinishedRequest& finished) override;
   void OnUncounted(const UncountedCall& call) override;
+  void OnNotParsed(const NotParsedCall& call) override;
   void OnTokenizeCall(int) override {}
   void OnTokenized(const TokenizedCall&) override {}
 

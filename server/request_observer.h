@@ -71,6 +71,12 @@ struct FinishedRequest {
   absl::Duration total_time;                      // arrival to the end
 };
 
+// A call of any method whose message is not what the method takes.
+struct NotParsedCall {
+  absl::Status status;  // what the client is told; names the message expected
+  std::string correlation_id;
+};
+
 struct TokenizedCall {
   int num_inputs = 0;
   std::vector<int32_t> token_counts;  // one per input
@@ -101,6 +107,8 @@ class RequestObserver {
   virtual void OnFailed(const FailedRequest& failed) = 0;
   virtual void OnFinished(const FinishedRequest& finished) = 0;
   virtual void OnUncounted(const UncountedCall& call) = 0;
+  // Nothing else is told of such a call.
+  virtual void OnNotParsed(const NotParsedCall& call) = 0;
 
   // A Tokenize call has come in, and has been answered.
   virtual void OnTokenizeCall(int num_inputs) = 0;

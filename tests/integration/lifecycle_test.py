@@ -87,7 +87,7 @@ class LifecycleTest(unittest.TestCase):
         with Server("--log-format", "json") as server:
             call = server.channel.unary_unary(
                 "/fmaas.GenerationService/Generate")
-            for sent in (b"\x1a\x03\x12\x01\xff", b"\xff\xff\xff"):
+            for sent in (b"\x1a\x09\x12\x07dragon\xff", b"\xff\xff\xff"):
                 with self.assertRaises(grpc.RpcError):
                     call(sent)
             server.generate("Once",
@@ -99,6 +99,8 @@ class LifecycleTest(unittest.TestCase):
             ]
             self.assertIn("ready", messages)
             self.assertIn("request finished", messages)
+            self.assertEqual(messages.count("request not parsed"), 2)
+            self.assertNotIn("dragon", server.log())
 
     def test_who_is_preempted_says_what_they_would_have_said(self):
         """In float32, where rows of another batch differ in the last bits."""

@@ -124,6 +124,16 @@ TEST_F(LoggingTest, ACallWithoutInputCanBeFoundByItsCorrelationId) {
                                 "cause=\"missing request\""));
 }
 
+TEST_F(LoggingTest, AMessageThatCannotBeParsedIsOneLine) {
+  Logger logger = MakeLogger(LogFormat::kText);
+  RequestLog log(logger);
+  log.OnNotParsed({.status = absl::InvalidArgumentError("it is no message"),
+                   .correlation_id = "abc"});
+  EXPECT_THAT(text(), HasSubstr(" info request not parsed correlation_id=abc "
+                                "code=INVALID_ARGUMENT cause=\"it is no "
+                                "message\"\n"));
+}
+
 TEST_F(LoggingTest, ATimeoutInTheQueueIsLoggedOnceAsFinished) {
   Logger logger = MakeLogger(LogFormat::kText);
   RequestLog log(logger);

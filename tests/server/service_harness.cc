@@ -154,6 +154,12 @@ void RecordingObserver::OnUncounted(const UncountedCall& call) {
                    call.correlation_id, ": ", call.status.message()));
 }
 
+void RecordingObserver::OnNotParsed(const NotParsedCall& call) {
+  absl::MutexLock lock(&mutex_);
+  story_.push_back(absl::StrCat("not parsed ", call.correlation_id, ": ",
+                                call.status.message()));
+}
+
 void RecordingObserver::OnTokenizeCall(int num_inputs) {
   absl::MutexLock lock(&mutex_);
   story_.push_back(absl::StrCat("tokenize ", num_inputs));

@@ -78,12 +78,14 @@ class RecordingObserver final : public RequestObserver {
   void OnFailed(const FailedRequest& failed) override;
   void OnFinished(const FinishedRequest& finished) override;
   void OnUncounted(const UncountedCall& call) override;
+  void OnNotParsed(const NotParsedCall& call) override;
   void OnTokenizeCall(int num_inputs) override;
   void OnTokenized(const TokenizedCall& call) override;
 
   // "stream 1", "prefix refused", "encoded 5", "validated 5/20", "failed
   // validation 1", "finished MAX_TOKENS", "uncounted stream abc: missing
-  // request", "tokenize 2", "tokenized 5": in order.
+  // request", "not parsed abc: the request is no …", "tokenize 2", "tokenized
+  // 5": in order.
   std::vector<std::string> story() const;
   std::vector<FinishedRequest> finished() const;
   std::vector<FailedRequest> failed() const;
