@@ -46,7 +46,7 @@ void AddRendezvousFlags(CLI::App& app, ShardOptions& options) {
 
 void AddModelFlags(CLI::App& app, ShardOptions& options) {
   app.add_option("--model", options.model,
-                 "Folder with config.json and safetensors");
+                 "Folder with config.json and safetensors; no hub id");
   app.add_option("--load-format", options.load_format,
                  "safetensors, or dummy for random weights")
       ->check(CLI::IsMember({"safetensors", "dummy"}));

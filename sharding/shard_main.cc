@@ -12,8 +12,10 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -180,8 +182,23 @@ bool UsesCuda(const ShardOptions& options) { return options.device == "cuda"; }
 
 #endif  // DROVER_WITH_CUDA
 
+// `drover serve` knows models by their hub ids and gives its shards a folder;
+// operators may expect the same of a shard.
+absl::Status CheckModelFolder(const ShardOptions& options) {
+  std::error_code ignored;
+  if (options.model.empty() ||
+      std::filesystem::is_directory(options.model, ignored)) {
+    return absl::OkStatus();
+  }
+  return absl::NotFoundError(absl::StrCat(
+      "--model ", options.model,
+      ": no such folder; a shard takes no hub id: `drover download-weights ",
+      options.model, "` says which folder of Hugging Face's cache has it"));
+}
+
 absl::Status RunShard(ShardOptions options) {
   DROVER_RETURN_IF_ERROR(options.Validate());
+  DROVER_RETURN_IF_ERROR(CheckModelFolder(options));
   std::string fingerprint;
   if (options.load_format == "dummy") {
     absl::StatusOr<ModelConfig> config =

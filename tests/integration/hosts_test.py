@@ -160,6 +160,17 @@ class LoopbackTest(TwoHosts, unittest.TestCase):
             self.assertIn("--rendezvous-tls-cert-path is missing",
                           ended.stdout + ended.stderr)
 
+    def test_a_rank_takes_no_hub_id_and_says_where_to_ask(self):
+        ended = subprocess.run(
+            [str(BIN / "drover-shard"), "--model", "org/fables",
+             "--rendezvous", "127.0.0.1:1", "--rendezvous-insecure"],
+            capture_output=True, text=True, timeout=60)
+        self.assertEqual(ended.returncode, 1)
+        self.assertIn(
+            "--model org/fables: no such folder; a shard takes no hub id: "
+            "`drover download-weights org/fables` says which folder of "
+            "Hugging Face's cache has it\n", ended.stderr)
+
     def test_a_rank_that_does_not_fit_is_told_so(self):
         with Group(self.hosts) as group:
             for flags, text in ((["--world-size", "3"], "2 shards"),
