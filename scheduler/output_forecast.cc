@@ -8,6 +8,8 @@ namespace {
 
 // The weight of the newest observation.
 constexpr double kNewest = 1.0 / 16;
+// How much of the sums a sequence leaves: prompts differ more than shares.
+constexpr double kKeep = 1.0 - 1.0 / 64;
 
 }  // namespace
 
@@ -15,6 +17,12 @@ void OutputForecast::Observe(const Sequence& sequence) {
   const double share = static_cast<double>(sequence.num_generated()) /
                        sequence.request.max_new_tokens;
   share_ += kNewest * (share - share_);
+  prompt_tokens_ = kKeep * prompt_tokens_ + sequence.num_prompt();
+  output_tokens_ = kKeep * output_tokens_ + sequence.num_generated();
+}
+
+void OutputForecast::ObserveLoss(int32_t num_tokens) {
+  prompt_tokens_ += num_tokens;
 }
 
 int32_t OutputForecast::TokensToCome(const Sequence& sequence) const {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "base/check.h"
 
@@ -11,18 +12,19 @@ int32_t ChunkTokens(int32_t remaining, int32_t budget_left) {
   return std::max(0, std::min(remaining, budget_left));
 }
 
-double PromptTokensPerStep(int32_t num_prompt, int32_t num_output) {
-  constexpr int32_t kShortOutput = 32;
-  return static_cast<double>(num_prompt) / std::max(kShortOutput, num_output);
-}
-
-int32_t SpreadPromptTokens(int32_t num_decodes, double demand) {
+int32_t SpreadPromptTokens(const PromptView& view) {
   // Rows at which a large GPU begins to multiply for longer than it reads.
   constexpr int32_t kCheapRows = 128;
   constexpr double kManyRows = 3 * kCheapRows;
-  const double share = std::clamp((num_decodes + demand) / kManyRows, 1.0, 2.0);
-  return std::max({kLeastChunkTokens, kCheapRows - num_decodes,
-                   static_cast<int32_t>(std::ceil(share * demand))});
+  constexpr int64_t kMaxSteps = 64;  // for the backlog
+  const double demand = view.num_sequences * view.prompts_to_output;
+  const double share =
+      std::clamp((view.num_decodes + demand) / kManyRows, 1.0, 2.0);
+  const double tokens = std::max(std::ceil(share * demand),
+                                 static_cast<double>(view.backlog / kMaxSteps));
+  constexpr double kMost = std::numeric_limits<int32_t>::max();
+  return std::max({kLeastChunkTokens, kCheapRows - view.num_decodes,
+                   static_cast<int32_t>(std::min(tokens, kMost))});
 }
 
 bool StaysLonger(const Growth& a, const Growth& b) {

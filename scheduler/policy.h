@@ -17,16 +17,21 @@ inline constexpr int32_t kLeastChunkTokens = 64;
 // Prompt tokens of one sequence in this step. 0 if the budget is spent.
 int32_t ChunkTokens(int32_t remaining, int32_t budget_left);
 
-// The prompt tokens that each step must hold, for as long as a sequence runs,
-// to make the next one like it ready. Very short outputs count as a few tokens.
-double PromptTokensPerStep(int32_t num_prompt, int32_t num_output);
+struct PromptView {
+  int32_t num_decodes = 0;       // in this step
+  int32_t num_sequences = 0;     // that run, or will next
+  double prompts_to_output = 0;  // tokens of prompts for one of output, of late
+  int64_t backlog = 0;           // prompt tokens of these sequences, to compute
+};
 
-// Prompt tokens of a step in which `num_decodes` sequences decode, if prompts
-// are spread over such steps: as many as it takes to keep up, `demand`, the sum
-// of PromptTokensPerStep. A few rows cost hardly more than none while reading
-// the weights is most of the work, so these are always given. Where rows are
-// many, each costs the same in any step: then half of the steps do without.
-int32_t SpreadPromptTokens(int32_t num_decodes, double demand);
+// Prompt tokens of a step in which sequences decode, if prompts are spread over
+// such steps: as many as it takes to keep up. If the sequences go on as others
+// did, each step brings every one of them a token of output, and for it
+// `prompts_to_output` of prompts must be computed in time; sooner if it was
+// fewer for long. A few rows cost hardly more than none while reading the
+// weights is most of the work, so these are always given. Where rows are many,
+// each costs the same in any step: then half of the steps do without.
+int32_t SpreadPromptTokens(const PromptView& view);
 
 // A sequence's tokens now, and those that it is expected to get.
 struct Growth {

@@ -97,10 +97,7 @@ std::optional<BatchPlan> Scheduler::MakePlan(absl::Time now) {
   DecideDecodes();
   const bool has_decodes = budget_left_ < executor_.max_step_tokens;
   if (has_decodes && options_.spread_prompts) {
-    budget_left_ =
-        std::min(budget_left_,
-                 SpreadPromptTokens(executor_.max_step_tokens - budget_left_,
-                                    PromptDemand()));
+    budget_left_ = std::min(budget_left_, SpreadBudget());
   }
   is_time_bound_ =
       has_decodes && options_.target_step_time > absl::ZeroDuration();
@@ -205,21 +202,29 @@ void Scheduler::DecideChunks() {
   }
 }
 
-double Scheduler::PromptDemand() const {
-  double demand = 0.0;
-  const auto add = [&](const Sequence& sequence) {
-    const int32_t num_output = sequence.num_generated() +
-                               sequence.num_samples_in_flight +
-                               forecast_.TokensToCome(sequence);
-    demand += PromptTokensPerStep(sequence.num_prompt(), num_output);
+int32_t Scheduler::SpreadBudget() const {
+  PromptView view = {
+      .num_decodes = executor_.max_step_tokens - budget_left_,
+      .num_sequences = num_running_,
+      .prompts_to_output = forecast_.PromptsToOutput(),
+  };
+  bool is_preempted = false;
+  const auto add = [&](const Sequence& sequence, int32_t num_tokens) {
+    view.backlog += num_tokens;
+    is_preempted |= num_tokens > 0 && sequence.num_generated() > 0;
   };
   for (const Slot& slot : slots_) {
-    if (slot.sequence != nullptr) add(*slot.sequence);
+    if (slot.sequence == nullptr || !slot.sequence->is_prefilling()) continue;
+    add(*slot.sequence,
+        slot.sequence->num_admitted - slot.sequence->num_planned);
   }
   const auto num_next = std::min(
       waiting_.size(), static_cast<size_t>(max_batch_size_ - num_running_));
-  for (size_t i = 0; i < num_next; ++i) add(*waiting_[i]);
-  return demand;
+  for (size_t i = 0; i < num_next; ++i)
+    add(*waiting_[i], waiting_[i]->num_known());
+  view.num_sequences += static_cast<int32_t>(num_next);
+  // Who waits in the middle of a text has waited long enough.
+  return is_preempted ? budget_left_ : SpreadPromptTokens(view);
 }
 
 StepLoad Scheduler::DecodeLoad() const {
@@ -374,6 +379,7 @@ void Scheduler::Preempt(Sequence& sequence) {
   sequence.num_planned = 0;
   sequence.num_admitted = 0;
   ++num_preemptions_;
+  forecast_.ObserveLoss(sequence.num_known());
   waiting_.insert(
       std::upper_bound(waiting_.begin(), waiting_.end(), &sequence, ByArrival),
       &sequence);

@@ -151,9 +151,8 @@ class Scheduler {
   // Prefill with what is left of the budget: first those under way, by arrival,
   // then new ones from the queue.
   void DecideChunks();
-  // Of the sequences that run, and of those next for which there are slots: the
-  // sum of PromptTokensPerStep.
-  double PromptDemand() const;
+  // What prompts may take of a step with decodes, where they are spread.
+  int32_t SpreadBudget() const;
   // What the decodes decided on make of the step.
   StepLoad DecodeLoad() const;
   // Tokens that a chunk after `context` others may have.

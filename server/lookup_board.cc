@@ -73,6 +73,7 @@ bool LookupBoard::IsBusy(size_t thread) const {
 
 LookupBoard::News LookupBoard::AwaitNews() {
   absl::MutexLock lock(&mutex_);
+  GiveUp();
   while (news_.empty() && !ended_) {
     const absl::Time deadline = NextDeadline();
     const auto has_news = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <vector>
 
 namespace drover {
@@ -14,18 +15,20 @@ TEST(PolicyTest, AChunkIsWhatRemainsOrWhatTheBudgetHolds) {
   EXPECT_EQ(ChunkTokens(/*remaining=*/10, /*budget_left=*/-3), 0);
 }
 
-TEST(PolicyTest, APromptIsDueInTheStepsOfAnOutputThatIsNotVeryShort) {
-  EXPECT_DOUBLE_EQ(PromptTokensPerStep(512, 128), 4.0);
-  EXPECT_DOUBLE_EQ(PromptTokensPerStep(512, 1), 16.0);
-}
-
 TEST(PolicyTest, StepsKeepUpWithPromptsAndAlwaysGiveTheCheapRows) {
-  EXPECT_EQ(SpreadPromptTokens(/*num_decodes=*/8, /*demand=*/3.0), 120);
-  EXPECT_EQ(SpreadPromptTokens(/*num_decodes=*/200, /*demand=*/3.0), 64)
-      << "prompts get on";
-  EXPECT_EQ(SpreadPromptTokens(/*num_decodes=*/64, /*demand=*/255.5), 256);
-  EXPECT_EQ(SpreadPromptTokens(/*num_decodes=*/256, /*demand=*/1024.0), 2048)
-      << "in half of the steps";
+  const auto tokens = [](int32_t num_decodes, double prompts_to_output,
+                         int64_t backlog = 0) {
+    return SpreadPromptTokens({.num_decodes = num_decodes,
+                               .num_sequences = num_decodes,
+                               .prompts_to_output = prompts_to_output,
+                               .backlog = backlog});
+  };
+  EXPECT_EQ(tokens(8, 0.5), 120);
+  EXPECT_EQ(tokens(200, 0.1), 64) << "prompts get on";
+  EXPECT_EQ(tokens(64, 3.999), 256);
+  EXPECT_EQ(tokens(256, 4.0), 2048) << "in half of the steps";
+  EXPECT_EQ(tokens(8, 0.5, 64000), 1000) << "it was too few";
+  EXPECT_GT(tokens(8, INFINITY), 1000000) << "nothing is known";
 }
 
 struct AdmissionCase {

@@ -31,7 +31,8 @@ TEST_P(SchedulerSoakTest, EveryRequestIsAnsweredAsIfAlone) {
   SchedulerHarness harness(
       {.num_slots = 6,
        .num_blocks = 1 + draw(10, 30),
-       .max_step_tokens = draw(6, 80),
+       // Some so large that spread prompts do not fill it.
+       .max_step_tokens = draw(0, 2) == 0 ? draw(130, 400) : draw(6, 80),
        .max_sequence_length = 160,
        .max_plans_in_flight = draw(1, 3)},
       {.target_step_time = absl::Milliseconds(draw(0, 1) * draw(1, 60)),

@@ -160,7 +160,8 @@ TEST(SchedulerTest, SpreadPromptsKeepUpWithSequencesThatEnd) {
   for (; harness.Plan(); ++steps) {
     harness.Commit();
     const StepStats& step = harness.scheduler().last_step();
-    if (step.num_decode_sequences == 0) continue;
+    const bool is_known = harness.outcome(ids.front()).end.has_value();
+    if (!is_known || step.num_decode_sequences == 0) continue;
     most_beside_decodes =
         std::max(most_beside_decodes, step.num_prefill_tokens);
   }
