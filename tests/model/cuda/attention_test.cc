@@ -251,7 +251,8 @@ TEST_P(DecodeAttentionTest, RotatesAppendsAndAttends) {
                                       .v_cache = values_.get()};
   args.attention.k_cache = fresh_keys.get();
   // Twice: a call leaves the workspace ready for the next one.
-  for (int i = 0; i < 2; ++i) {
+  for (const bool is_settled : {false, true}) {
+    args.is_settled = is_settled;
     DecodeAttention(args, workspace.get(), nullptr);
     ExpectNear(ToFloats(out.Read()), expected);
   }
@@ -275,8 +276,11 @@ INSTANTIATE_TEST_SUITE_P(
         Case{{16, 1, 64}, {{1, 2049}}}, Case{{4, 2, 64}, {{1, 33}, {1, 700}}},
         Case{{28, 4, 128}, {{1, 500}, {1, 501}, {1, 3}}},
         // 3, 5 and 7 splits have keys: none divides the dimensions.
-        Case{{32, 8, 128}, {{1, 190}}}, Case{{32, 8, 128}, {{1, 320}}},
-        Case{{32, 8, 128}, {{1, 448}}}, Case{{16, 1, 64}, {{1, 448}}},
+        Case{{32, 8, 128}, {{1, 190}}}, Case{{32, 8, 128}, {{1, 400}}},
+        Case{{32, 8, 128}, {{1, 560}}}, Case{{16, 1, 64}, {{1, 448}}},
+        // More tiles than there is room for before the newest key comes.
+        Case{{32, 8, 128}, {{1, 1650}}}, Case{{32, 8, 128}, {{1, 5000}}},
+        Case{{64, 8, 128}, {{1, 1650}}}, Case{{32, 32, 128}, {{1, 5000}}},
         Case{{8, 2, 128, 100}, {{1, 50}, {1, 100}, {1, 101}, {1, 1000}}},
         Case{{32, 8, 128}, std::vector<Lengths>(40, {1, 130})}));
 

@@ -199,6 +199,31 @@ INSTANTIATE_TEST_SUITE_P(
              .stage_chunks = 2,
              .silu_mul = true,
              .has_bias = true},
+        // Three and four warpgroups, not all of them busy in the last tile.
+        Case{.num_tokens = 17,
+             .in_features = 512,
+             .out_features = 328,
+             .num_blocks = 2,
+             .num_units = 9,
+             .has_residual = true},
+        Case{.num_tokens = 64,
+             .in_features = 512,
+             .out_features = 1096,
+             .num_blocks = 3,
+             .num_units = 13,
+             .to_float = true},
+        Case{.num_tokens = 5,
+             .in_features = 512,
+             .out_features = 816,
+             .num_blocks = 3,
+             .num_units = 15,
+             .silu_mul = true},
+        Case{.num_tokens = 33,
+             .in_features = 512,
+             .out_features = 520,
+             .num_blocks = 2,
+             .num_units = 16,
+             .has_bias = true},
         // Parts of a depth that does not divide evenly.
         Case{.num_tokens = 64,
              .in_features = 1344,
@@ -233,7 +258,12 @@ INSTANTIATE_TEST_SUITE_P(
              .in_features = 4096,
              .out_features = 4096,
              .num_blocks = 0,
-             .has_residual = true}));
+             .has_residual = true},
+        Case{.num_tokens = 64,
+             .in_features = 512,
+             .out_features = 28672,
+             .num_blocks = 0,
+             .silu_mul = true}));
 
 // What parts are for: the residual stream and its norm come out as they would
 // from the whole sums.
