@@ -190,7 +190,8 @@ absl::Status ServeProcess::StartRouter() {
   Router::Options router;
   router.service = MakeServiceOptions(options_, info);
   router.scheduler.max_batch_size = options_.max_batch_size;
-  router.scheduler.max_queue_len = options_.max_concurrent_requests;
+  // As many again: who cancelled may still have a place, but no permit.
+  router.scheduler.max_queue_len = 2 * options_.max_concurrent_requests;
   router.scheduler.target_step_time =
       absl::Milliseconds(options_.target_step_ms);
   router.scheduler.spread_prompts = options_.spread_prompts;
