@@ -220,8 +220,9 @@ int32_t Scheduler::SpreadBudget() const {
   }
   const auto num_next = std::min(
       waiting_.size(), static_cast<size_t>(max_batch_size_ - num_running_));
-  for (size_t i = 0; i < num_next; ++i)
+  for (size_t i = 0; i < num_next; ++i) {
     add(*waiting_[i], waiting_[i]->num_known());
+  }
   view.num_sequences += static_cast<int32_t>(num_next);
   // Who waits in the middle of a text has waited long enough.
   return is_preempted ? budget_left_ : SpreadPromptTokens(view);

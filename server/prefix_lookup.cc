@@ -16,9 +16,11 @@ PrefixLookup::Options PrefixLookup::InStore(PrefixStore::Options store) {
 
 PrefixLookup::PrefixLookup(Options options)
     : options_(std::move(options)),
-      board_(
-          std::make_shared<LookupBoard>(options_.limit, options_.num_threads)),
-      delivery_([this] { Deliver(); }) {
+      board_(std::make_shared<LookupBoard>(options_.limit,
+                                           options_.num_threads)) {}
+
+void PrefixLookup::StartThreads() {
+  delivery_ = std::thread([this] { Deliver(); });
   for (size_t i = 0; i < static_cast<size_t>(options_.num_threads); ++i) {
     // Not `this`, which may be gone when a lookup is done.
     lookups_.emplace_back([i, board = board_, find = options_.find] {
@@ -31,6 +33,7 @@ PrefixLookup::PrefixLookup(Options options)
 
 PrefixLookup::~PrefixLookup() {
   End();
+  if (!delivery_.joinable()) return;  // nobody has asked
   delivery_.join();
   for (size_t i = 0; i < lookups_.size(); ++i) {
     if (board_->IsBusy(i)) {
@@ -48,8 +51,9 @@ void PrefixLookup::Find(const std::string& id, Done done) {
     return done(checked);
   }
   if (const absl::Status asked = board_->Ask(id, done); !asked.ok()) {
-    done(asked);
+    return done(asked);
   }
+  absl::call_once(has_threads_, [this] { StartThreads(); });
 }
 
 void PrefixLookup::End() { board_->End(); }

@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/base/call_once.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/prefix_store.h"
@@ -17,7 +18,7 @@ namespace drover {
 class LookupBoard;
 
 // Finds soft prompts for calls that must not wait for a file system: on threads
-// of its own, and within a limit.
+// of its own, which start when somebody first asks, and within a limit.
 //
 // Whoever asks for an id that is being looked up waits for that lookup. Up to
 // `num_threads` lookups run at once; others wait for their turn, which an id
@@ -63,10 +64,12 @@ class PrefixLookup {
   int32_t pad_id() const { return options_.pad_id; }
 
  private:
+  void StartThreads();
   void Deliver();
 
   const Options options_;
   const std::shared_ptr<LookupBoard> board_;
+  absl::once_flag has_threads_;
   std::vector<std::thread> lookups_;
   std::thread delivery_;
 };

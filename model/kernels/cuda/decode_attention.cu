@@ -153,6 +153,8 @@ struct ReceivedPartials {
 // threadIdx.x % kHalfChunks.
 template <int kHeadDim>
 constexpr int kHalfChunks = kHeadDim / 16;
+static_assert(32 % kHalfChunks<64> == 0 && 32 % kHalfChunks<128> == 0,
+              "a thread keeps to its chunk");
 
 struct Angles {
   float cos[8];

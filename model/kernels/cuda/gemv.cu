@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <type_traits>
 
 #include "model/kernels/cuda/element.cuh"
 #include "model/kernels/cuda/gemv_input.cuh"
