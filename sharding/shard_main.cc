@@ -120,7 +120,8 @@ absl::StatusOr<GroupMember> JoinGroup(const std::string& fingerprint,
 template <typename Executor, typename ExecutorOptions>
 absl::Status Serve(const GroupMember& member, const ShardOptions& options,
                    const std::string& fingerprint,
-                   const ExecutorOptions& executor_options) {
+                   const ExecutorOptions& executor_options,
+                   const RouterStream::OnOver& on_over = {}) {
   const absl::StatusOr<std::unique_ptr<Executor>> executor =
       Executor::Create(executor_options, ProgressLog());
   if (!executor.ok()) {
@@ -133,7 +134,7 @@ absl::Status Serve(const GroupMember& member, const ShardOptions& options,
   LogReady(options, **executor);
   const DeviceFacts& device = (*executor)->device();
   return member.stream != nullptr
-             ? member.stream->Serve(**executor, device)
+             ? member.stream->Serve(**executor, device, on_over)
              : ServeShard(**executor, device, DROVER_VERSION, fingerprint,
                           options.router_fd);
 }
@@ -147,6 +148,18 @@ absl::Status ServeCpu(ShardOptions options, const std::string& fingerprint) {
 
 #ifdef DROVER_WITH_CUDA
 
+// A lost rank's device leaves the others' waiting, and whoever waits for these.
+void EndProcess(const absl::Status& status) {
+  if (!status.ok()) spdlog::error("{}", std::string(status.message()));
+  spdlog::default_logger()->flush();
+  std::_Exit(status.ok() ? 0 : 1);
+}
+
+// Of the visible ones. Who starts a rank for a rendezvous shows it its own.
+int32_t DeviceIndex(const ShardOptions& options) {
+  return options.rendezvous.empty() ? options.rank / options.ranks_per_gpu : 0;
+}
+
 absl::Status ServeCuda(ShardOptions options, const std::string& fingerprint) {
   DROVER_ASSIGN_OR_RETURN(const GroupMember member,
                           JoinGroup(fingerprint, options));
@@ -155,8 +168,9 @@ absl::Status ServeCuda(ShardOptions options, const std::string& fingerprint) {
       member, options, fingerprint,
       CudaExecutorOptions{.model = options.executor,
                           .gpu_memory_fraction = options.gpu_memory_fraction,
-                          .device = options.rank / options.ranks_per_gpu,
-                          .max_top_n = options.max_top_n});
+                          .device = DeviceIndex(options),
+                          .max_top_n = options.max_top_n},
+      EndProcess);
 }
 
 // A GPU that is there and cannot be used is no reason for `auto` to refuse, but
@@ -215,10 +229,6 @@ absl::Status RunShard(ShardOptions options) {
     DROVER_ASSIGN_OR_RETURN(options.executor.dtype, ParseDType(options.dtype));
   }
   if (UsesCuda(options)) {
-    if (!options.rendezvous.empty()) {
-      return absl::UnimplementedError(
-          "a shard at a rendezvous runs on the CPU only: --device cpu");
-    }
     return ServeCuda(std::move(options), fingerprint);
   }
   return ServeCpu(std::move(options), fingerprint);

@@ -22,6 +22,7 @@ struct CudaExecutorOptions {
   int32_t max_top_n = 10;
   // Sums over ranks of more bytes are NCCL's; unset: what is faster.
   std::optional<int64_t> nccl_above_bytes;
+  bool shares_memory = true;  // false, for tests: ranks as on several hosts
   // False: every step is launched kernel by kernel. For tests.
   bool use_graphs = true;
 

@@ -61,7 +61,7 @@ class TypedLlama : public CudaLlama {
         residual_(config.hidden_size, static_cast<float>(config.rms_norm_eps),
                   collective) {
     if (collective == nullptr) return;
-    residual_.set_can_join(CanJoinInGemv());
+    residual_.set_can_join(collective->shares_memory() && CanJoinInGemv());
     const int32_t world_size = collective->group().world_size();
     for (int32_t rank = 0; rank < world_size; ++rank) {
       const auto partition = PartitionModel(config, rank, world_size);
@@ -406,7 +406,8 @@ absl::Status TypedLlama<T>::ProjectAndAdd(Sum sum, const DeviceLinear& linear,
                 .ranks = residual_.row_group(),
                 .begins_all_reduce = JoinsInGemv(num_rows) && !is_last},
                linear, num_rows, stream)) {
-    if ((!is_last || residual_.is_divided()) && linear.bias == nullptr &&
+    if ((!is_last || residual_.is_divided()) && residual_.takes_partials() &&
+        linear.bias == nullptr &&
         TrySkinnyGemm({.x = x,
                        .partials = residual_.partials(),
                        .num_partials = ResidualStream<T>::kNumPartials},
@@ -632,12 +633,11 @@ absl::Status TypedLlama<T>::Head(const T* x, int32_t num_rows,
                                  cudaStream_t stream) {
   DROVER_RETURN_IF_ERROR(ProjectHead(x, own_logits_, num_rows, stream));
   if (collective_ == nullptr) return absl::OkStatus();
-  collective_->AllGatherColumns({.x = own_logits_,
-                                 .out = logits_,
-                                 .num_rows = num_rows,
-                                 .first_column = first_logits_},
-                                stream);
-  return absl::OkStatus();
+  return collective_->AllGatherColumns({.x = own_logits_,
+                                        .out = logits_,
+                                        .num_rows = num_rows,
+                                        .first_column = first_logits_},
+                                       stream);
 }
 
 template <typename T>

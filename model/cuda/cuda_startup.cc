@@ -148,11 +148,12 @@ absl::Status CudaStepRunner::Open() {
   if (model.collective != nullptr) {
     DROVER_ASSIGN_OR_RETURN(
         collective_,
-        DeviceCollective::Join(
-            model.collective, {.max_tokens = info_.max_step_tokens,
-                               .hidden_size = config_.hidden_size,
-                               .element_bytes = DTypeBytes(dtype_),
-                               .nccl_above_bytes = options_.nccl_above_bytes}));
+        DeviceCollective::Join(model.collective,
+                               {.max_tokens = info_.max_step_tokens,
+                                .hidden_size = config_.hidden_size,
+                                .element_bytes = DTypeBytes(dtype_),
+                                .nccl_above_bytes = options_.nccl_above_bytes,
+                                .shares_memory = options_.shares_memory}));
   }
   return absl::OkStatus();
 }

@@ -3,11 +3,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
+#include <fstream>
 #include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/check.h"
 #include "base/status_macros.h"
 #include "model/cuda/cuda_status.h"
 #include "model/cuda/rank_exchange.h"
@@ -27,6 +30,7 @@ constexpr int64_t kNcclAboveBytes = int64_t{1} << 20;
 
 // How a rank's region is found by the others.
 struct Address {
+  std::array<char, 36> host = {};  // its kernel's boot id
   int64_t process = 0;
   int64_t device = 0;
   void* pointer = nullptr;  // for those of the same process
@@ -45,8 +49,17 @@ absl::Status AllowPeer(int64_t device, int64_t peer) {
   return absl::OkStatus();
 }
 
+std::array<char, 36> ThisHost() {
+  std::array<char, 36> id = {};
+  std::ifstream("/proc/sys/kernel/random/boot_id").read(id.data(), id.size());
+  return id;
+}
+
 // Where rank `own` finds the memory at `address`: as it is, or mapped.
 absl::StatusOr<void*> MapRegion(const Address& address, const Address& own) {
+  if (address.host != own.host) {
+    return absl::UnavailableError("they are on several hosts");
+  }
   if (address.process == own.process) {
     DROVER_RETURN_IF_ERROR(AllowPeer(own.device, address.device));
     return address.pointer;
@@ -68,7 +81,7 @@ absl::StatusOr<std::unique_ptr<DeviceCollective>> DeviceCollective::Join(
   }
   std::unique_ptr<DeviceCollective> collective(
       new DeviceCollective(std::move(group), options));
-  DROVER_RETURN_IF_ERROR(collective->MapRegions());
+  DROVER_RETURN_IF_ERROR(collective->MapRegions(options));
   DROVER_RETURN_IF_ERROR(collective->StartCopies());
   DROVER_RETURN_IF_ERROR(collective->JoinNccl(options));
   return collective;
@@ -92,7 +105,7 @@ DeviceCollective::~DeviceCollective() {
   for (void* pointer : mapped_) cudaIpcCloseMemHandle(pointer);
 }
 
-absl::Status DeviceCollective::MapRegions() {
+absl::Status DeviceCollective::MapRegions(const Options& options) {
   const bool receives = group_->world_size() == 2;
   const size_t bytes = gather_bytes_ + norm_bytes_ + kFlagBytes +
                        (receives ? 2 : 1) * kNumBuffers * part_bytes_;
@@ -103,24 +116,33 @@ absl::Status DeviceCollective::MapRegions() {
   DROVER_RETURN_IF_CUDA_ERROR(cudaDeviceSynchronize());
   int device = 0;
   DROVER_RETURN_IF_CUDA_ERROR(cudaGetDevice(&device));
-  Address own = {
-      .process = getpid(), .device = device, .pointer = region_.get()};
+  Address own = {.host = ThisHost(),
+                 .process = getpid(),
+                 .device = device,
+                 .pointer = region_.get()};
   DROVER_RETURN_IF_CUDA_ERROR(cudaIpcGetMemHandle(&own.handle, own.pointer));
   DROVER_ASSIGN_OR_RETURN(const std::vector<Address> addresses,
                           ExchangeBytes(*group_, own));
-  for (size_t rank = 0; rank < addresses.size(); ++rank) {
-    DROVER_ASSIGN_OR_RETURN(regions_[rank], MapRegion(addresses[rank], own));
-    if (addresses[rank].process != own.process) {
-      mapped_.push_back(regions_[rank]);
-    }
+  bool maps_all = options.shares_memory;
+  for (size_t rank = 0; maps_all && rank < addresses.size(); ++rank) {
+    const absl::StatusOr<void*> region = MapRegion(addresses[rank], own);
+    maps_all = region.ok();
+    if (!maps_all) break;
+    regions_[rank] = *region;
+    if (addresses[rank].process != own.process) mapped_.push_back(*region);
   }
-  // Nobody frees its region before all have mapped it.
-  return group_->AllReduceMin(0).status();
+  // And nobody frees its region before all have mapped it.
+  DROVER_ASSIGN_OR_RETURN(const int64_t all_map_all,
+                          group_->AllReduceMin(maps_all ? 1 : 0));
+  shares_memory_ = all_map_all != 0;
+  regions_[static_cast<size_t>(group_->rank())] = region_.get();
+  cudaGetLastError();  // of a mapping that was refused
+  return absl::OkStatus();
 }
 
 // All ranks or none.
 absl::Status DeviceCollective::StartCopies() {
-  if (group_->world_size() != 2) return absl::OkStatus();
+  if (group_->world_size() != 2 || !shares_memory_) return absl::OkStatus();
   for (int32_t i = 0; i < kNumCopies; ++i) {
     cudaStream_t stream = nullptr;
     DROVER_RETURN_IF_CUDA_ERROR(
@@ -152,7 +174,8 @@ absl::Status DeviceCollective::JoinNccl(const Options& options) {
                                  ? kNcclAboveBytes
                                  : std::numeric_limits<int64_t>::max();
   nccl_above_bytes_ = options.nccl_above_bytes.value_or(by_default);
-  if (nccl_above_bytes_ >= static_cast<int64_t>(part_bytes_)) {
+  if (shares_memory_ &&
+      nccl_above_bytes_ >= static_cast<int64_t>(part_bytes_)) {
     return absl::OkStatus();
   }
   auto nccl = NcclGroup::Join(*group_);
@@ -162,8 +185,9 @@ absl::Status DeviceCollective::JoinNccl(const Options& options) {
   }
   const bool is_missing = absl::IsUnimplemented(nccl.status()) ||
                           absl::IsFailedPrecondition(nccl.status());
-  return is_missing && !options.nccl_above_bytes.has_value() ? absl::OkStatus()
-                                                             : nccl.status();
+  const bool is_needed =
+      !shares_memory_ || options.nccl_above_bytes.has_value();
+  return is_missing && !is_needed ? absl::OkStatus() : nccl.status();
 }
 
 unsigned char* DeviceCollective::At(int32_t rank, size_t offset) const {
@@ -192,6 +216,7 @@ void* DeviceCollective::part(Buffer buffer) const {
 }
 
 kernels::cuda::RowGroup DeviceCollective::row_group() const {
+  if (!shares_memory_) return {};
   kernels::cuda::RowGroup rows = {.rank = group_->rank(),
                                   .world_size = group_->world_size()};
   for (int32_t rank = 0; rank < rows.world_size; ++rank) {
@@ -205,14 +230,18 @@ absl::Status DeviceCollective::AllReduceNorm(
     kernels::cuda::AllReduceNormArgs<T> args, Buffer buffer,
     cudaStream_t stream) const {
   args.group = row_group();
-  for (int32_t rank = 0; rank < args.group.world_size; ++rank) {
+  for (int32_t rank = 0; shares_memory_ && rank < args.group.world_size;
+       ++rank) {
     args.x[static_cast<size_t>(rank)] = Part(rank, buffer);
   }
   const int64_t count = args.num_tokens * args.hidden_size;
   // What all ranks know alike: which of them has partials may differ, but none
   // with so many tokens.
-  if (nccl_ != nullptr && args.num_tokens > kernels::cuda::kMaxSkinnyTokens &&
-      count * static_cast<int64_t>(sizeof(T)) > nccl_above_bytes_) {
+  const bool is_large =
+      args.num_tokens > kernels::cuda::kMaxSkinnyTokens &&
+      count * static_cast<int64_t>(sizeof(T)) > nccl_above_bytes_;
+  if (!shares_memory_ || (nccl_ != nullptr && is_large)) {
+    DROVER_CHECK(args.partials == nullptr);
     T* const own = static_cast<T*>(part(buffer));
     DROVER_RETURN_IF_ERROR(nccl_->AllReduceSum(own, count, stream));
     // What is left is a sum of one.
@@ -267,8 +296,9 @@ absl::Status DeviceCollective::AllReduceNormPiece(
   return absl::OkStatus();
 }
 
-void DeviceCollective::AllGatherColumns(
+absl::Status DeviceCollective::AllGatherColumns(
     kernels::cuda::AllGatherColumnsArgs args, cudaStream_t stream) const {
+  if (!shares_memory_) return GatherByNccl(args, stream);
   const auto world_size = static_cast<size_t>(group_->world_size());
   args.group = {.regions = regions_,
                 .rank = group_->rank(),
@@ -290,6 +320,28 @@ void DeviceCollective::AllGatherColumns(
     args.x += piece * columns;
     args.out += piece * args.first_column[world_size];
   }
+  return absl::OkStatus();
+}
+
+// A sum in which each rank has zeros but for its own.
+absl::Status DeviceCollective::GatherByNccl(
+    const kernels::cuda::AllGatherColumnsArgs& args,
+    cudaStream_t stream) const {
+  const auto own = static_cast<size_t>(group_->rank());
+  const int64_t columns = args.first_column[own + 1] - args.first_column[own];
+  const int64_t all_columns =
+      args.first_column[static_cast<size_t>(group_->world_size())];
+  const int64_t count = args.num_rows * all_columns;
+  const auto bytes = [](int64_t floats) {
+    return static_cast<size_t>(floats) * sizeof(float);
+  };
+  DROVER_RETURN_IF_CUDA_ERROR(
+      cudaMemsetAsync(args.out, 0, bytes(count), stream));
+  DROVER_RETURN_IF_CUDA_ERROR(cudaMemcpy2DAsync(
+      args.out + args.first_column[own], bytes(all_columns), args.x,
+      bytes(columns), bytes(columns), static_cast<size_t>(args.num_rows),
+      cudaMemcpyDeviceToDevice, stream));
+  return nccl_->AllReduceSum(args.out, count, stream);
 }
 
 #define DROVER_INSTANTIATE(T)                                           \

@@ -19,9 +19,10 @@
 
 namespace drover::cuda {
 
-// The ranks of one host, each on a device, adding up what these computed. Every
-// rank makes the same calls in the same order; all enqueue. A rank that is lost
-// leaves the others' devices waiting, until their processes end.
+// Ranks, each on a device, adding up what these computed: through memory that
+// they show each other, or by NCCL where they cannot, as on several hosts.
+// Every rank makes the same calls in the same order; all enqueue. A rank that
+// is lost leaves the others' devices waiting, until their processes end.
 class DeviceCollective {
  public:
   // Where a rank puts its part of a sum: [max_tokens, hidden_size] each.
@@ -36,10 +37,12 @@ class DeviceCollective {
     int64_t element_bytes = 0;
     // Sums of more bytes are NCCL's; unset: what is faster.
     std::optional<int64_t> nccl_above_bytes;
+    bool shares_memory = true;  // false, for tests: as between hosts
   };
 
   // All ranks of `group` join at the same time, each with its device current.
-  // Maps the memory that they show each other.
+  // Maps the memory that they show each other, if all can. FAILED_PRECONDITION
+  // or UNIMPLEMENTED where NCCL is needed and is not there.
   static absl::StatusOr<std::unique_ptr<DeviceCollective>> Join(
       std::shared_ptr<Collective> group, const Options& options);
   ~DeviceCollective();
@@ -51,7 +54,11 @@ class DeviceCollective {
 
   void* part(Buffer buffer) const;
 
-  // For kernels that send rows by themselves.
+  // Whether all sums are in reach of kernels: those that send rows by
+  // themselves, and those that add up partial sums.
+  bool shares_memory() const { return shares_memory_; }
+
+  // For such kernels.
   kernels::cuda::RowGroup row_group() const;
 
   // The sum of all ranks' part(buffer) into the residual stream; args.group and
@@ -61,8 +68,8 @@ class DeviceCollective {
                              Buffer buffer, cudaStream_t stream) const;
 
   // args.group is filled in. May be captured.
-  void AllGatherColumns(kernels::cuda::AllGatherColumnsArgs args,
-                        cudaStream_t stream) const;
+  absl::Status AllGatherColumns(kernels::cuda::AllGatherColumnsArgs args,
+                                cudaStream_t stream) const;
 
   // ---- Sums in pieces, beside what the devices compute ----
   //
@@ -94,10 +101,12 @@ class DeviceCollective {
 
   DeviceCollective(std::shared_ptr<Collective> group, const Options& options);
 
-  absl::Status MapRegions();
+  absl::Status MapRegions(const Options& options);
   absl::Status StartCopies();
   bool CanSignal() const;
   absl::Status JoinNccl(const Options& options);
+  absl::Status GatherByNccl(const kernels::cuda::AllGatherColumnsArgs& args,
+                            cudaStream_t stream) const;
   unsigned char* At(int32_t rank, size_t offset) const;
   void* Part(int32_t rank, Buffer buffer) const;
   // Where `rank` finds what the other sent.
@@ -120,7 +129,8 @@ class DeviceCollective {
   const size_t part_bytes_;
   DeviceMemory region_;  // this rank's
   kernels::cuda::RankRegions regions_ = {};
-  std::vector<void*> mapped_;        // of other processes
+  std::vector<void*> mapped_;  // of other processes
+  bool shares_memory_ = false;
   std::unique_ptr<NcclGroup> nccl_;  // null: no sum is so large
 
   // One copy engine alone does not fill the link.

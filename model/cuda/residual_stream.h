@@ -55,6 +55,9 @@ class ResidualStream {
     if (is_divided()) open_ = sum;
   }
   // Or has left partials() instead: [kNumPartials, num_rows, hidden_size].
+  bool takes_partials() const {
+    return !is_divided() || collective_->shares_memory();
+  }
   float* partials() const { return partials_; }
   void NotePartials(Sum sum) {
     NoteOutput(sum);

@@ -120,7 +120,8 @@ void RouterStream::Call::Fail(const absl::Status& why) {
 }
 
 absl::Status RouterStream::Call::Serve(Executor& executor,
-                                       const DeviceFacts& device) {
+                                       const DeviceFacts& device,
+                                       const OnOver& on_over) {
   executor.Start([this](const absl::StatusOr<StepResult>& result) {
     if (result.ok()) {
       shard::ShardMessage message;
@@ -147,8 +148,9 @@ absl::Status RouterStream::Call::Serve(Executor& executor,
     executor_ = nullptr;
     status = failure_.ok() ? *end_status_ : failure_;
   }
-  executor.Stop();
   AwaitEnd();
+  if (on_over) on_over(status);
+  executor.Stop();
   return status;
 }
 

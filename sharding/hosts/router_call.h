@@ -33,7 +33,8 @@ class RouterStream::Call {
   const Group& group() const { return group_; }
 
   void Fail(const absl::Status& why);
-  absl::Status Serve(Executor& executor, const DeviceFacts& device);
+  absl::Status Serve(Executor& executor, const DeviceFacts& device,
+                     const OnOver& on_over);
 
  private:
   void ReadAll();

@@ -76,9 +76,9 @@ const RouterStream::Group& RouterStream::group() const {
 
 void RouterStream::Fail(const absl::Status& why) { call_->Fail(why); }
 
-absl::Status RouterStream::Serve(Executor& executor,
-                                 const DeviceFacts& device) {
-  return call_->Serve(executor, device);
+absl::Status RouterStream::Serve(Executor& executor, const DeviceFacts& device,
+                                 const OnOver& on_over) {
+  return call_->Serve(executor, device, on_over);
 }
 
 }  // namespace drover

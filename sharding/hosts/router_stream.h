@@ -59,8 +59,12 @@ class RouterStream {
   // Tells the router why this rank cannot serve.
   void Fail(const absl::Status& why);
 
-  // `executor` is ready. OK if the router ended the stream.
-  absl::Status Serve(Executor& executor, const DeviceFacts& device);
+  // `executor` is ready. OK if the router ended the stream. `on_over` hears the
+  // result before the executor is stopped, which waits for the steps under way:
+  // where these may wait for lost ranks, it ends the process.
+  using OnOver = std::function<void(const absl::Status&)>;
+  absl::Status Serve(Executor& executor, const DeviceFacts& device,
+                     const OnOver& on_over = {});
 
  private:
   class Call;  // gRPC stays in the .cc: LibTorch's users include this

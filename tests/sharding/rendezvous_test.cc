@@ -152,6 +152,55 @@ TEST_F(RendezvousTest, RanksHearOfEachOtherAndServeUntilTheyAreLetGo) {
   }
 }
 
+// Notes when it is stopped.
+class StoppableExecutor final : public Executor {
+ public:
+  const ExecutorInfo& info() const override { return inner_.info(); }
+  void Start(ResultCallback on_result) override {
+    inner_.Start(std::move(on_result));
+  }
+  void Submit(BatchPlan plan) override { inner_.Submit(std::move(plan)); }
+  void Stop() override {
+    is_stopped = true;
+    inner_.Stop();
+  }
+
+  bool is_stopped = false;
+
+ private:
+  FakeExecutor inner_{{}};
+};
+
+TEST_F(RendezvousTest, ARankHearsOfTheEndBeforeItsExecutorIsStopped) {
+  Listen();
+  bool was_stopped = true;
+  absl::Status heard = absl::UnknownError("nothing");
+  RankThread other(Options(1));
+  std::thread rank([&] {
+    const auto stream = RouterStream::Join(Options(0));
+    ASSERT_THAT(stream, IsOk());
+    StoppableExecutor executor;
+    EXPECT_THAT((*stream)->Serve(executor, {},
+                                 [&](const absl::Status& status) {
+                                   was_stopped = executor.is_stopped;
+                                   heard = status;
+                                 }),
+                IsOk());
+    EXPECT_TRUE(executor.is_stopped);
+  });
+  const auto links = rendezvous_->AwaitRanks(kLong);
+  ASSERT_THAT(links, IsOk());
+  for (const auto& link : *links) {
+    ASSERT_THAT(link->AwaitReady(kLong), IsOk());
+    link->Start([](const StepResult&) {}, [](const absl::Status&) {});
+    link->Close(absl::OkStatus());
+  }
+  rank.join();
+  EXPECT_THAT(other.Join(), IsOk());
+  EXPECT_FALSE(was_stopped);
+  EXPECT_THAT(heard, IsOk());
+}
+
 TEST_F(RendezvousTest, ARankThatDoesNotFitIsToldWhatDiffers) {
   struct Row {
     std::function<void(RouterStream::Options&)> change;

@@ -126,16 +126,15 @@ TEST(CudaRanksTest, HowSumsAreMadeMakesNoDifference) {
   }
 }
 
-TEST(CudaRanksTest, NcclAddsUpTheSame) {
+// `options` beside those of a rank.
+void ExpectNcclToAddUpTheSame(CudaExecutorOptions options) {
   ExecutorHarness harness(LargerModel());
   ExecutorHarness by_nccl(
       ExecutorHarness::ValueOrDie(testing::RankGroup::Create(
           LargerModel(), /*world_size=*/2, /*ends_plans=*/false,
-          [](const ModelExecutorOptions& own) {
-            CudaExecutorOptions options;
+          [options](const ModelExecutorOptions& own) mutable {
             options.model = own;
             options.device = own.collective->rank();
-            options.nccl_above_bytes = 0;
             return CudaExecutor::Create(options, nullptr);
           })));
   for (const int32_t chunk : {80, 20, 1}) {
@@ -143,6 +142,14 @@ TEST(CudaRanksTest, NcclAddsUpTheSame) {
     ExpectNear(ChunkedScores(by_nccl, 80, chunk),
                ChunkedScores(harness, 80, chunk));
   }
+}
+
+TEST(CudaRanksTest, NcclAddsUpTheSame) {
+  ExpectNcclToAddUpTheSame({.nccl_above_bytes = 0});
+}
+
+TEST(CudaRanksTest, RanksThatCannotShowEachOtherMemoryAddUpTheSame) {
+  ExpectNcclToAddUpTheSame({.shares_memory = false});
 }
 
 void ExpectPiecesToMakeNoDifference(ModelExecutorOptions options,
