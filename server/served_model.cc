@@ -103,7 +103,8 @@ ShardSettings MakeShardSettings(const ServeOptions& options) {
           .num_slots = options.max_batch_size,
           .max_step_tokens = options.max_step_tokens,
           .max_sequence_length = options.max_sequence_length,
-          .raw_logprobs = options.raw_logprobs};
+          .raw_logprobs = options.raw_logprobs,
+          .max_top_n = options.max_top_n_tokens};
 }
 
 std::vector<std::string> ShardArgs(const ServeOptions& options) {

@@ -35,6 +35,7 @@ absl::Status ApplySettings(const ShardSettings& settings,
   options.executor.max_step_tokens = settings.max_step_tokens;
   options.executor.max_sequence_length = settings.max_sequence_length;
   options.executor.raw_logprobs = settings.raw_logprobs;
+  options.max_top_n = settings.max_top_n;
   if (settings.dtype.empty()) return absl::OkStatus();
   DROVER_ASSIGN_OR_RETURN(options.executor.dtype, ParseDType(settings.dtype));
   return absl::OkStatus();

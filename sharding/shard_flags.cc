@@ -61,8 +61,11 @@ void AddModelFlags(CLI::App& app, ShardOptions& options) {
                  "Shards that share a GPU; slow, for tests")
       ->envname("DROVER_RANKS_PER_GPU")
       ->check(CLI::PositiveNumber);
-  app.add_option("--max-top-n", options.max_top_n,
-                 "Most entries of best tokens that a request may ask for");
+  app.add_flag(
+         "--by-nccl", options.by_nccl,
+         "GPUs do not show each other memory, as if on several hosts; for "
+         "tests")
+      ->envname("DROVER_RANKS_BY_NCCL");
   app.add_option("--threads", options.executor.num_threads,
                  "Threads of a step; 0: one for each CPU");
 }
@@ -85,6 +88,8 @@ void AddSettings(CLI::App& app, ShardOptions& options) {
       "Tokens in one step, all sequences together");
   add("--max-sequence-length", options.executor.max_sequence_length,
       "Longest sequence; 0: the model's own limit");
+  add("--max-top-n", options.max_top_n,
+      "Most entries of best tokens that a request may ask for");
   app.add_flag("--raw-logprobs", options.executor.raw_logprobs,
                "Scores of generated tokens are of the raw logits")
       ->group(kGroup)

@@ -37,6 +37,7 @@ struct ShardOptions {
   std::string device = "auto";
   double gpu_memory_fraction = 0.9;
   int32_t ranks_per_gpu = 1;
+  bool by_nccl = false;
   int32_t max_top_n = 10;
   ModelExecutorOptions executor;
 

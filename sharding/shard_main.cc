@@ -84,6 +84,11 @@ void LogReady(const ShardOptions& options, const Executor& executor) {
                    absl::ToDoubleSeconds(stage.elapsed));
     }
   }
+  if constexpr (requires { executor.warnings(); }) {
+    for (const std::string& warning : executor.warnings()) {
+      spdlog::warn("{}", warning);
+    }
+  }
   LogDevice(executor.device());
   const ExecutorInfo& info = executor.info();
   spdlog::info(
@@ -98,6 +103,13 @@ void LogReady(const ShardOptions& options, const Executor& executor) {
                summary.num_parameters, summary.num_bytes,
                DTypeName(executor.dtype()),
                absl::ToDoubleSeconds(summary.elapsed));
+}
+
+// What the process ends with.
+int Conclude(const absl::Status& status) {
+  if (status.ok()) return 0;
+  spdlog::error("{}", std::string(status.message()));
+  return absl::IsResourceExhausted(status) ? kExitDoesNotFit : 1;
 }
 
 // An operator's rank obeys SIGTERM only while it is in no group: the router
@@ -150,9 +162,9 @@ absl::Status ServeCpu(ShardOptions options, const std::string& fingerprint) {
 
 // A lost rank's device leaves the others' waiting, and whoever waits for these.
 void EndProcess(const absl::Status& status) {
-  if (!status.ok()) spdlog::error("{}", std::string(status.message()));
+  const int code = Conclude(status);
   spdlog::default_logger()->flush();
-  std::_Exit(status.ok() ? 0 : 1);
+  std::_Exit(code);
 }
 
 // Of the visible ones. Who starts a rank for a rendezvous shows it its own.
@@ -169,7 +181,9 @@ absl::Status ServeCuda(ShardOptions options, const std::string& fingerprint) {
       CudaExecutorOptions{.model = options.executor,
                           .gpu_memory_fraction = options.gpu_memory_fraction,
                           .device = DeviceIndex(options),
-                          .max_top_n = options.max_top_n},
+                          .max_top_n = options.max_top_n,
+                          .shares_memory = !options.by_nccl,
+                          .shares_gpu = options.ranks_per_gpu > 1},
       EndProcess);
 }
 
@@ -247,7 +261,5 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   drover::StartLogging(options);
   const absl::Status status = drover::RunShard(std::move(options));
-  if (status.ok()) return 0;
-  spdlog::error("{}", std::string(status.message()));
-  return absl::IsResourceExhausted(status) ? drover::kExitDoesNotFit : 1;
+  return drover::Conclude(status);
 }

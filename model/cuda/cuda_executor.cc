@@ -59,6 +59,10 @@ const std::vector<StartupStage>& CudaExecutor::stages() const {
   return runner_->stages();
 }
 
+const std::vector<std::string>& CudaExecutor::warnings() const {
+  return runner_->warnings();
+}
+
 const DeviceFacts& CudaExecutor::device() const {
   return runner_->device_facts();
 }

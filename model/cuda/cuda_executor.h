@@ -45,6 +45,8 @@ class CudaExecutor : public Executor {
   const ModelConfig& config() const;
   DType dtype() const;
   const std::vector<StartupStage>& stages() const;
+  // What an operator should know of it.
+  const std::vector<std::string>& warnings() const;
   const DeviceFacts& device() const;
 
   void Start(ResultCallback on_result) override;

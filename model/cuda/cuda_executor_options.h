@@ -23,6 +23,7 @@ struct CudaExecutorOptions {
   // Sums over ranks of more bytes are NCCL's; unset: what is faster.
   std::optional<int64_t> nccl_above_bytes;
   bool shares_memory = true;  // false, for tests: ranks as on several hosts
+  bool shares_gpu = false;    // with other ranks, for tests
   // False: every step is launched kernel by kernel. For tests.
   bool use_graphs = true;
 

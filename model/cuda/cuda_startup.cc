@@ -153,7 +153,14 @@ absl::Status CudaStepRunner::Open() {
                                 .hidden_size = config_.hidden_size,
                                 .element_bytes = DTypeBytes(dtype_),
                                 .nccl_above_bytes = options_.nccl_above_bytes,
-                                .shares_memory = options_.shares_memory}));
+                                .shares_memory = options_.shares_memory,
+                                .shares_gpu = options_.shares_gpu}));
+    if (!collective_->shares_memory()) {
+      warnings_.push_back(absl::StrCat(
+          "what GPUs compute is added up by NCCL, not through their "
+          "memory: ",
+          collective_->why_not_shared().message()));
+    }
   }
   return absl::OkStatus();
 }

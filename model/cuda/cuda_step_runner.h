@@ -63,6 +63,7 @@ class CudaStepRunner {
   DType dtype() const { return dtype_; }
   const DeviceFacts& device_facts() const { return device_facts_; }
   const std::vector<StartupStage>& stages() const { return stages_; }
+  const std::vector<std::string>& warnings() const { return warnings_; }
 
  private:
   // Everything of one plan in flight.
@@ -124,6 +125,7 @@ class CudaStepRunner {
   LoadSummary summary_;
   DeviceFacts device_facts_;
   std::vector<StartupStage> stages_;
+  std::vector<std::string> warnings_;
 
   cudaStream_t stream_ = nullptr;
   cudaStream_t upload_stream_ = nullptr;

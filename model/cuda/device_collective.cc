@@ -1,6 +1,6 @@
 #include "model/cuda/device_collective.h"
 
-#include <unistd.h>
+#include <sys/random.h>
 
 #include <algorithm>
 #include <array>
@@ -30,10 +30,12 @@ constexpr int64_t kNcclAboveBytes = int64_t{1} << 20;
 
 // How a rank's region is found by the others.
 struct Address {
-  std::array<char, 36> host = {};  // its kernel's boot id
-  int64_t process = 0;
+  std::array<char, 36> host = {};     // its kernel's boot id
+  std::array<char, 16> process = {};  // random: containers have equal pids
+  std::array<char, 16> gpu = {};      // its UUID
   int64_t device = 0;
   void* pointer = nullptr;  // for those of the same process
+  bool has_handle = false;  // not everywhere
   cudaIpcMemHandle_t handle = {};
 };
 
@@ -55,14 +57,55 @@ std::array<char, 36> ThisHost() {
   return id;
 }
 
+std::array<char, 16> ThisProcess() {
+  static const std::array<char, 16> id = [] {
+    std::array<char, 16> random = {};
+    DROVER_CHECK(getrandom(random.data(), random.size(), 0) ==
+                 static_cast<ssize_t>(random.size()));
+    return random;
+  }();
+  return id;
+}
+
+absl::StatusOr<Address> AddressOf(void* region) {
+  Address own = {
+      .host = ThisHost(), .process = ThisProcess(), .pointer = region};
+  int device = 0;
+  DROVER_RETURN_IF_CUDA_ERROR(cudaGetDevice(&device));
+  own.device = device;
+  cudaDeviceProp properties;
+  DROVER_RETURN_IF_CUDA_ERROR(cudaGetDeviceProperties(&properties, device));
+  static_assert(sizeof(properties.uuid.bytes) == sizeof(own.gpu));
+  std::copy_n(properties.uuid.bytes, own.gpu.size(), own.gpu.begin());
+  own.has_handle = cudaIpcGetMemHandle(&own.handle, region) == cudaSuccess;
+  cudaGetLastError();
+  return own;
+}
+
+absl::Status CheckGpusDiffer(const std::vector<Address>& addresses) {
+  for (size_t a = 0; a < addresses.size(); ++a) {
+    for (size_t b = a + 1; b < addresses.size(); ++b) {
+      if (addresses[a].gpu != addresses[b].gpu) continue;
+      return absl::InvalidArgumentError(
+          absl::StrCat("ranks ", a, " and ", b,
+                       " have the same GPU: CUDA_VISIBLE_DEVICES is to show "
+                       "each one of its own"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 // Where rank `own` finds the memory at `address`: as it is, or mapped.
 absl::StatusOr<void*> MapRegion(const Address& address, const Address& own) {
-  if (address.host != own.host) {
+  if (address.host != own.host || own.host.front() == '\0') {
     return absl::UnavailableError("they are on several hosts");
   }
   if (address.process == own.process) {
     DROVER_RETURN_IF_ERROR(AllowPeer(own.device, address.device));
     return address.pointer;
+  }
+  if (!address.has_handle) {
+    return absl::UnavailableError("there is no cudaIpc");
   }
   void* region = nullptr;
   DROVER_RETURN_IF_CUDA_ERROR(cudaIpcOpenMemHandle(
@@ -114,29 +157,32 @@ absl::Status DeviceCollective::MapRegions(const Options& options) {
                                          "what ranks show each other"));
   DROVER_RETURN_IF_CUDA_ERROR(cudaMemset(region_.get(), 0, bytes));
   DROVER_RETURN_IF_CUDA_ERROR(cudaDeviceSynchronize());
-  int device = 0;
-  DROVER_RETURN_IF_CUDA_ERROR(cudaGetDevice(&device));
-  Address own = {.host = ThisHost(),
-                 .process = getpid(),
-                 .device = device,
-                 .pointer = region_.get()};
-  DROVER_RETURN_IF_CUDA_ERROR(cudaIpcGetMemHandle(&own.handle, own.pointer));
+  DROVER_ASSIGN_OR_RETURN(const Address own, AddressOf(region_.get()));
   DROVER_ASSIGN_OR_RETURN(const std::vector<Address> addresses,
                           ExchangeBytes(*group_, own));
-  bool maps_all = options.shares_memory;
-  for (size_t rank = 0; maps_all && rank < addresses.size(); ++rank) {
+  if (!options.shares_gpu) {
+    DROVER_RETURN_IF_ERROR(CheckGpusDiffer(addresses));
+  }
+  if (!options.shares_memory) {
+    why_not_shared_ = absl::UnavailableError("it is not asked for");
+  }
+  for (size_t rank = 0; why_not_shared_.ok() && rank < addresses.size();
+       ++rank) {
     const absl::StatusOr<void*> region = MapRegion(addresses[rank], own);
-    maps_all = region.ok();
-    if (!maps_all) break;
+    why_not_shared_ = region.status();
+    if (!region.ok()) break;
     regions_[rank] = *region;
     if (addresses[rank].process != own.process) mapped_.push_back(*region);
   }
+  cudaGetLastError();  // of a mapping that was refused
   // And nobody frees its region before all have mapped it.
   DROVER_ASSIGN_OR_RETURN(const int64_t all_map_all,
-                          group_->AllReduceMin(maps_all ? 1 : 0));
+                          group_->AllReduceMin(why_not_shared_.ok() ? 1 : 0));
   shares_memory_ = all_map_all != 0;
+  if (!shares_memory_ && why_not_shared_.ok()) {
+    why_not_shared_ = absl::UnavailableError("another rank cannot map it");
+  }
   regions_[static_cast<size_t>(group_->rank())] = region_.get();
-  cudaGetLastError();  // of a mapping that was refused
   return absl::OkStatus();
 }
 
@@ -187,7 +233,12 @@ absl::Status DeviceCollective::JoinNccl(const Options& options) {
                           absl::IsFailedPrecondition(nccl.status());
   const bool is_needed =
       !shares_memory_ || options.nccl_above_bytes.has_value();
-  return is_missing && !is_needed ? absl::OkStatus() : nccl.status();
+  if (is_missing && !is_needed) return absl::OkStatus();
+  if (shares_memory_) return nccl.status();
+  return absl::Status(
+      nccl.status().code(),
+      absl::StrCat("GPUs cannot map each other's memory (",
+                   why_not_shared_.message(), "): ", nccl.status().message()));
 }
 
 unsigned char* DeviceCollective::At(int32_t rank, size_t offset) const {

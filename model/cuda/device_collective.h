@@ -38,6 +38,7 @@ class DeviceCollective {
     // Sums of more bytes are NCCL's; unset: what is faster.
     std::optional<int64_t> nccl_above_bytes;
     bool shares_memory = true;  // false, for tests: as between hosts
+    bool shares_gpu = false;    // some ranks have the same one
   };
 
   // All ranks of `group` join at the same time, each with its device current.
@@ -57,6 +58,8 @@ class DeviceCollective {
   // Whether all sums are in reach of kernels: those that send rows by
   // themselves, and those that add up partial sums.
   bool shares_memory() const { return shares_memory_; }
+  // Why not, as far as this rank knows.
+  const absl::Status& why_not_shared() const { return why_not_shared_; }
 
   // For such kernels.
   kernels::cuda::RowGroup row_group() const;
@@ -131,6 +134,7 @@ class DeviceCollective {
   kernels::cuda::RankRegions regions_ = {};
   std::vector<void*> mapped_;  // of other processes
   bool shares_memory_ = false;
+  absl::Status why_not_shared_;
   std::unique_ptr<NcclGroup> nccl_;  // null: no sum is so large
 
   // One copy engine alone does not fill the link.

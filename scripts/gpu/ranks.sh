@@ -23,11 +23,11 @@ generate() {
   "$GPU_DIR/bin/drover" generate --address="127.0.0.1:$grpc_port" --quiet "$@"
 }
 
-# texts NUM_SHARDS [SERVE_OPTION ...]: float32, so that the order of adding
-# changes no token.
+# texts START_FUNCTION OPTION ...: float32, so that the order of adding changes no
+# token.
 texts() {
   local prompt
-  start --num-shard="$1" --dtype=float32 "${@:2}" >&2
+  "$@" --dtype=float32 >&2
   for prompt in "${PROMPTS[@]}"; do
     generate --max-new-tokens=60 "$prompt"
     generate --max-new-tokens=60 --temperature=0.8 --seed=7 "$prompt"
@@ -35,9 +35,11 @@ texts() {
   stop_server
 }
 
-# texts_at_rendezvous: the same of shards that were started by themselves.
-texts_at_rendezvous() {
-  local rank port shard_pids=()
+# start_at_rendezvous SERVE_OPTION ...: a server for shards that were started by
+# themselves.
+start_at_rendezvous() {
+  local rank port
+  shard_pids=()
   port="$(outer_python -c 'import socket
 with socket.create_server(("127.0.0.1", 0)) as s: print(s.getsockname()[1])')"
   for ((rank = 0; rank < SHARDS; ++rank)); do
@@ -48,8 +50,28 @@ with socket.create_server(("127.0.0.1", 0)) as s: print(s.getsockname()[1])')"
       >"shard-$rank.log" 2>&1 &
     shard_pids+=($!)
   done
-  texts "$SHARDS" --rendezvous="127.0.0.1:$port" --rendezvous-insecure
-  wait "${shard_pids[@]}" || die "a shard at the rendezvous ended with an error"
+  start --num-shard="$SHARDS" --rendezvous="127.0.0.1:$port" \
+    --rendezvous-insecure "$@"
+}
+
+# lose_a_rank_at_rendezvous: the others must end by themselves.
+lose_a_rank_at_rendezvous() {
+  local client pid code=0
+  start_at_rendezvous --shard-patience-seconds=2
+  rm -f rendezvous.text
+  generate --max-new-tokens=480 --min-new-tokens=480 "A long story" \
+    >rendezvous.text 2>rendezvous.error &
+  client=$!
+  until [[ -s rendezvous.text ]]; do sleep 0.01; done
+  kill -KILL "${shard_pids[-1]}"
+  ! wait "$client" || die "the client got its whole answer"
+  pid="$server_pid" server_pid=""
+  wait "$pid" || code=$?
+  ((code == 1)) || die "the server ended with code $code" "see $server_log"
+  for pid in "${shard_pids[@]}"; do
+    ! wait "$pid" || die "a shard ended well" "see shard-*.log in $PWD"
+  done
+  say "a rank lost at a rendezvous: $(head -n 1 rendezvous.error)"
 }
 
 # lose_a_rank SIGNAL: to the last one, while it computes for a client.
@@ -75,12 +97,19 @@ lose_a_rank() {
 folder="$(mktemp -d)"
 trap 'stop_server; rm -rf "$folder"' EXIT
 cd "$folder"
-texts 1 >one.txt
-texts "$SHARDS" >several.txt
+texts start --num-shard=1 >one.txt
+texts start --num-shard="$SHARDS" >several.txt
 diff one.txt several.txt || die "$SHARDS shards say something else than one"
-texts_at_rendezvous >rendezvous.txt
-diff one.txt rendezvous.txt ||
-  die "$SHARDS shards at a rendezvous say something else than one"
+# As on one host, and as on several.
+for by_nccl in false true; do
+  export DROVER_RANKS_BY_NCCL="$by_nccl"
+  texts start_at_rendezvous >rendezvous.txt
+  wait "${shard_pids[@]}" || die "a shard at the rendezvous ended with an error"
+  diff one.txt rendezvous.txt ||
+    die "$SHARDS shards at a rendezvous say something else than one"
+  lose_a_rank_at_rendezvous
+done
+unset DROVER_RANKS_BY_NCCL
 say "$SHARDS shards say what one says"
 lose_a_rank KILL
 lose_a_rank STOP

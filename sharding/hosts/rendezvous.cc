@@ -34,6 +34,7 @@ shard::ShardSettings ToProto(const ShardSettings& settings) {
   message.set_max_step_tokens(settings.max_step_tokens);
   message.set_max_sequence_length(settings.max_sequence_length);
   message.set_raw_logprobs(settings.raw_logprobs);
+  message.set_max_top_n(settings.max_top_n);
   return message;
 }
 

@@ -16,7 +16,8 @@ ShardSettings FromProto(const shard::ShardSettings& message) {
           .num_slots = message.num_slots(),
           .max_step_tokens = message.max_step_tokens(),
           .max_sequence_length = message.max_sequence_length(),
-          .raw_logprobs = message.raw_logprobs()};
+          .raw_logprobs = message.raw_logprobs(),
+          .max_top_n = message.max_top_n()};
 }
 
 RouterStream::Group FromProto(const shard::Group& message) {

@@ -14,6 +14,7 @@ struct ShardSettings {
   int32_t max_step_tokens = 512;
   int32_t max_sequence_length = 0;  // 0: the model's own
   bool raw_logprobs = false;
+  int32_t max_top_n = 10;  // entries that a request may ask for
 };
 
 }  // namespace drover

@@ -49,7 +49,8 @@ class RendezvousTest : public ::testing::Test {
          .security = security,
          .settings = {.dtype = "float32",
                       .kv_cache_bytes = 7,
-                      .raw_logprobs = true}},
+                      .raw_logprobs = true,
+                      .max_top_n = 20}},
         {.world_size = 2, .version = "1.0", .model_fingerprint = "cafe"},
         [this](char /*level*/, std::string_view text) {
           absl::MutexLock lock(&mutex_);
@@ -148,6 +149,7 @@ TEST_F(RendezvousTest, RanksHearOfEachOtherAndServeUntilTheyAreLetGo) {
     EXPECT_EQ(rank->group().secret.size(), 32u);
     EXPECT_EQ(rank->group().settings.dtype, "float32");
     EXPECT_EQ(rank->group().settings.kv_cache_bytes, 7);
+    EXPECT_EQ(rank->group().settings.max_top_n, 20);
     EXPECT_TRUE(rank->group().settings.raw_logprobs);
   }
 }
