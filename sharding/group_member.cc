@@ -54,6 +54,7 @@ absl::StatusOr<RouterStream::Options> StreamOptions(
   stream.world_size = options.world_size;
   stream.version = DROVER_VERSION;
   stream.model_fingerprint = fingerprint;
+  stream.device = options.device;
   stream.group_address = {options.group_host, group_port};
   stream.on_lost_early = [](const absl::Status& status) {
     spdlog::error("the router ended while this rank loaded: {}",

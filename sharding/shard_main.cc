@@ -242,7 +242,8 @@ absl::Status RunShard(ShardOptions options) {
   if (!options.dtype.empty()) {
     DROVER_ASSIGN_OR_RETURN(options.executor.dtype, ParseDType(options.dtype));
   }
-  if (UsesCuda(options)) {
+  options.device = UsesCuda(options) ? "cuda" : "cpu";
+  if (options.device == "cuda") {
     return ServeCuda(std::move(options), fingerprint);
   }
   return ServeCpu(std::move(options), fingerprint);

@@ -125,6 +125,12 @@ absl::Status Rendezvous::Check(const shard::Join& join) const {
   if (is_closed_) {
     return absl::UnavailableError("the router's group has ended");
   }
+  for (const Place& other : places_) {
+    if (other.session == nullptr || other.device == join.device()) continue;
+    return absl::FailedPreconditionError(
+        absl::StrCat("rank ", other.session->rank(), " runs on ", other.device,
+                     ", this one on ", join.device(), " (--device)"));
+  }
   return absl::OkStatus();
 }
 
@@ -141,7 +147,8 @@ absl::Status Rendezvous::Admit(const std::shared_ptr<RankSession>& session,
           .session = session,
           .address = {.host = join.group_host().empty() ? session->host()
                                                         : join.group_host(),
-                      .port = join.group_port()}};
+                      .port = join.group_port()},
+          .device = join.device()};
       missing = MissingRanks();
     }
   }

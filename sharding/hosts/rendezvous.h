@@ -70,6 +70,7 @@ class Rendezvous {
   struct Place {
     std::shared_ptr<RankSession> session;  // null: not here
     HostPort address;                      // for other ranks
+    std::string device;
   };
 
   Rendezvous(const RendezvousOptions& options, Group group, LogCallback on_log);

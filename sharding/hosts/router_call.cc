@@ -38,6 +38,7 @@ shard::ShardMessage JoinMessage(const RouterStream::Options& options) {
   join.set_world_size(options.world_size);
   join.set_group_host(options.group_address.host);
   join.set_group_port(options.group_address.port);
+  join.set_device(options.device);
   return message;
 }
 

@@ -37,6 +37,7 @@ class RouterStream {
     int32_t world_size = 1;
     std::string version;
     std::string model_fingerprint;
+    std::string device;      // cpu or cuda, as all ranks'
     HostPort group_address;  // where other ranks reach this one; an empty host:
                              // where the router sees it
     // The router was lost between Join and Serve, on a thread of the stream's.

@@ -234,6 +234,26 @@ TEST_F(RendezvousTest, ARankThatDoesNotFitIsToldWhatDiffers) {
   EXPECT_THAT(second.Join(), Not(IsOk()));
 }
 
+TEST_F(RendezvousTest, RanksOnDevicesOfTwoKindsAreRefused) {
+  Listen();
+  const auto on = [this](int32_t rank, const char* device) {
+    RouterStream::Options options = Options(rank);
+    options.device = device;
+    return options;
+  };
+  RankThread first(on(0, "cuda"));
+  AwaitLog("rank 0 has come");
+  EXPECT_THAT(RouterStream::Join(on(1, "cpu")).status(),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       "rank 0 runs on cuda, this one on cpu (--device)"));
+  RankThread second(on(1, "cuda"));
+  const auto links = rendezvous_->AwaitRanks(kLong);
+  ASSERT_THAT(links, IsOk());
+  for (const auto& link : *links) link->Close(absl::OkStatus());
+  EXPECT_THAT(first.Join(), IsOk());
+  EXPECT_THAT(second.Join(), IsOk());
+}
+
 TEST_F(RendezvousTest, TheSecondOfTwoRanksWithOneNumberIsRefused) {
   Listen();
   RankThread rank(Options(1));
