@@ -165,6 +165,9 @@ absl::Status CudaStepRunner::SampleRows(const int32_t* slots,
 absl::StatusOr<StepResult> CudaStepRunner::Collect() {
   Flight& flight = NextFlight(num_collected_);
   DROVER_RETURN_IF_CUDA_ERROR(cudaEventSynchronize(flight.done));
+  // Complete too, but of another stream: its time may come to this process's
+  // memory later.
+  DROVER_RETURN_IF_CUDA_ERROR(cudaEventSynchronize(flight.forward_done));
   float forward_ms = 0.0f;
   float total_ms = 0.0f;
   DROVER_RETURN_IF_CUDA_ERROR(
