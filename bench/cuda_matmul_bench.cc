@@ -1,8 +1,9 @@
-// The linear layers of a model for a few tokens, through cuBLASLt and through
-// SkinnyGemm, beside the time that reading the weights takes. One layer's after
-// the other's, in a graph; SkinnyGemm's gate_up is with SiLU.
+// The linear layers of a model, or of the first of its ranks, through cuBLASLt
+// and, for a few tokens, through SkinnyGemm, beside the time that reading the
+// weights takes. One layer's after the other's, in a graph; SkinnyGemm's
+// gate_up is with SiLU.
 //
-//   cuda_matmul_bench SHAPE TERABYTES_PER_SECOND ROWS...
+//   cuda_matmul_bench SHAPE RANKS TERABYTES_PER_SECOND ROWS...
 
 #include <cuda_runtime_api.h>
 
@@ -27,8 +28,6 @@ namespace {
 
 using kernels::BFloat16;
 using kernels::cuda::SkinnyGemmArgs;
-
-constexpr int64_t kMaxRows = 64;
 
 void Require(const absl::Status& status) {
   if (status.ok()) return;
@@ -92,7 +91,7 @@ class Product {
     const DeviceLinear& first = *linears_.front();
     const auto count = static_cast<int>(linears_.size());
     const double bytes = 2.0 * first.in_features * first.out_features;
-    Require(matmul.Tune(linears_, output_, 1, kMaxRows, buffers_.x.get(),
+    Require(matmul.Tune(linears_, output_, rows, rows, buffers_.x.get(),
                         buffers_.out.get()));
     const double cublas = Time(count, [&](cudaStream_t stream) {
       for (const DeviceLinear* linear : linears_) {
@@ -100,11 +99,13 @@ class Product {
                            buffers_.out.get(), rows, stream));
       }
     });
-    std::printf("%-8s %3ld rows: reading %6.2f us, cuBLASLt %6.2f",
-                name_.c_str(), rows, bytes / terabytes_per_second * 1e-6,
-                cublas);
-    Report("SkinnyGemm", rows);
-    if (output_ == MatmulOutput::kAdd) {
+    std::printf(
+        "%-8s %4ld rows: reading %6.2f us, cuBLASLt %7.2f (%3.0f TFLOP/s)",
+        name_.c_str(), rows, bytes / terabytes_per_second * 1e-6, cublas,
+        bytes * static_cast<double>(rows) / cublas * 1e-6);
+    const bool is_skinny = rows <= kernels::cuda::kMaxSkinnyTokens;
+    if (is_skinny) Report("SkinnyGemm", rows);
+    if (is_skinny && output_ == MatmulOutput::kAdd) {
       num_partials_ = 2;
       Report("in two parts", rows);
       num_partials_ = 0;
@@ -156,19 +157,22 @@ class Product {
 };
 
 int Main(int argc, char** argv) {
-  if (argc < 4) {
-    std::fprintf(stderr, "usage: %s SHAPE TERABYTES_PER_SECOND ROWS...\n",
+  if (argc < 5) {
+    std::fprintf(stderr, "usage: %s SHAPE RANKS TERABYTES_PER_SECOND ROWS...\n",
                  argv[0]);
     return 2;
   }
   absl::StatusOr<ModelConfig> config = NamedModelConfig(argv[1]);
   Require(config.status());
-  const double terabytes_per_second = std::atof(argv[2]);
-  const absl::StatusOr<RankPartition> whole =
-      PartitionModel(*config, /*rank=*/0, /*world_size=*/1);
-  Require(whole.status());
+  const absl::StatusOr<RankPartition> partition =
+      PartitionModel(*config, /*rank=*/0, /*world_size=*/std::atoi(argv[2]));
+  Require(partition.status());
+  const double terabytes_per_second = std::atof(argv[3]);
+  std::vector<int64_t> rows;
+  for (int i = 4; i < argc; ++i) rows.push_back(std::atoi(argv[i]));
+  const int64_t max_rows = *std::max_element(rows.begin(), rows.end());
   absl::StatusOr<DeviceWeights> weights =
-      AllocateWeights(*config, *whole, DType::kBFloat16);
+      AllocateWeights(*config, *partition, DType::kBFloat16);
   Require(weights.status());
   Require(GenerateWeights(*weights));
   const auto allocate = [](int64_t elements, int64_t size) {
@@ -179,21 +183,17 @@ int Main(int argc, char** argv) {
     return *std::move(memory);
   };
   const Buffers buffers = {
-      .x = allocate(kMaxRows * 2 * config->intermediate_size, 2),
+      .x = allocate(max_rows * 2 * config->intermediate_size, 2),
       .out =
-          allocate(kMaxRows * std::max<int64_t>(config->vocab_size,
+          allocate(max_rows * std::max<int64_t>(config->vocab_size,
                                                 2 * config->intermediate_size),
                    4)};
   FillDummyMatrix({.data = buffers.x.get(),
                    .num_rows = 1,
-                   .num_columns = kMaxRows * config->intermediate_size,
+                   .num_columns = max_rows * config->intermediate_size,
                    .seed = 7},
                   DType::kBFloat16, nullptr);
-  std::vector<int64_t> rows;
-  for (int i = 3; i < argc; ++i) rows.push_back(std::atoi(argv[i]));
-  std::vector<int64_t> tuned = rows;
-  if (tuned.back() < kMaxRows) tuned.push_back(kMaxRows);
-  absl::StatusOr<Matmul> matmul = Matmul::Create(DType::kBFloat16, tuned);
+  absl::StatusOr<Matmul> matmul = Matmul::Create(DType::kBFloat16, rows);
   Require(matmul.status());
   const auto linears = [&](DeviceLinear DeviceLayer::*kind) {
     std::vector<const DeviceLinear*> all;
