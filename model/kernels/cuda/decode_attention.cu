@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <cstdint>
 
 #include "model/kernels/cuda/attention.h"
@@ -27,9 +28,37 @@ constexpr int32_t kMaxSplits = 8;  // as many blocks as any cluster may have
 // matrix-vector product that comes next and fetches its weights meanwhile.
 constexpr int32_t kTargetBlocks = 132;
 
+__global__ void EmptyKernel() {}
+
+// Clusters of so many thread blocks that the device has room for, with one
+// block on a multiprocessor.
+int32_t MaxClusters(int32_t size) {
+  static thread_local const std::array<int32_t, kMaxSplits + 1> most = [] {
+    const auto shared = static_cast<size_t>(CurrentDevice().max_shared_bytes);
+    AllowSharedMemory(EmptyKernel, shared);
+    std::array<int32_t, kMaxSplits + 1> clusters = {};
+    for (uint32_t i = 1; i < clusters.size(); ++i) {
+      clusters[i] =
+          i > 1 && CurrentDevice().major >= 9
+              ? MaxActiveClusters(
+                    EmptyKernel,
+                    {.block = 32, .shared_bytes = shared, .cluster = i})
+              : CurrentDevice().num_multiprocessors;
+    }
+    return clusters;
+  }();
+  return most[static_cast<size_t>(size)];
+}
+
+// No more than start beside the product in front, where that costs no more than
+// a quarter of them: whoever starts later has none of its keys when that ends.
 int32_t NumSplits(int32_t num_seqs, int32_t num_kv_heads) {
   const int32_t pairs = std::max(1, num_seqs * num_kv_heads);
-  return std::clamp(kTargetBlocks / pairs, 1, kMaxSplits);
+  const int32_t most = std::clamp(kTargetBlocks / pairs, 1, kMaxSplits);
+  for (int32_t splits = most; 4 * splits >= 3 * most; --splits) {
+    if (pairs <= MaxClusters(splits)) return splits;
+  }
+  return most;
 }
 
 // How a thread block is made up: warps, tiles that each has room for, and such
@@ -117,35 +146,36 @@ struct DecodeShared {
   Tile<T, kRows, kHeadDim> queries;
   union {
     KvTile<T, kHeadDim> rings[Shape::kWarps][Shape::kStages];
-    float partials[Shape::kWarps][kRows][kPartialSize<kHeadDim>];
+    alignas(16) float partials[Shape::kWarps][kRows][kPartialSize<kHeadDim>];
   };
-  float received[];  // ReceivedPartials
+  alignas(16) float received[];  // ReceivedPartials
 };
+
+// Dimensions that a thread joins at once.
+constexpr int kVec = 4;
 
 // What the splits of a sequence and head send each other: `count` of them, each
 // joining some dimensions of all. Laid out [split, row, dimension], with
-// maximum and sum behind the dimensions.
+// maximum and sum behind the dimensions, as partials are.
 template <int kHeadDim>
 struct ReceivedPartials {
   int32_t count = 1;
   int32_t group = 1;
 
   __host__ __device__ int32_t dims_each() const {
-    return (kHeadDim + count - 1) / count;
+    return (kHeadDim / kVec + count - 1) / count * kVec;
   }
+  __host__ __device__ int32_t row_size() const { return dims_each() + kVec; }
   __host__ __device__ int32_t num_floats() const {
-    return count * group * (dims_each() + 2);
+    return count * group * row_size();
   }
   __device__ int32_t OwnerOf(int32_t d) const { return d / dims_each(); }
   __device__ int32_t FirstDim(int32_t owner) const {
     return min(owner * dims_each(), kHeadDim);
   }
-  // Of (row, column) of `split`'s partials, in its owner's memory; columns
-  // kHeadDim and kHeadDim + 1 are maximum and sum, which every owner gets.
-  __device__ int32_t Index(int32_t split, int32_t row, int32_t column) const {
-    const int32_t in_row = column < kHeadDim ? column % dims_each()
-                                             : dims_each() + column - kHeadDim;
-    return (split * group + row) * (dims_each() + 2) + in_row;
+  // Where `split`'s row is in an owner's memory.
+  __device__ int32_t Row(int32_t split, int32_t row) const {
+    return (split * group + row) * row_size();
   }
 };
 
@@ -360,31 +390,56 @@ class TileWalk {
   int32_t next_block_;
 };
 
-// Joins softmaxes: load(i, row, column) reads the i-th. Calls store(row, d,
-// mean, max, sum) for the dimensions d of [begin, end). Each thread weighs them
-// anew for each of its dimensions: that is sooner done than told.
-template <int kHeadDim, typename Load, typename Store>
-__device__ void Merge(int32_t num_partials, int32_t group, int32_t begin,
-                      int32_t end, Load load, Store store) {
-  const int32_t num_dims = end - begin;
-  for (int32_t i = threadIdx.x; i < group * num_dims; i += blockDim.x) {
-    const int32_t row = i / num_dims;
-    const int32_t d = begin + i % num_dims;
+// Four elements, in one access.
+template <typename T>
+__device__ __forceinline__ void StoreFour(T* to, const float4& from) {
+  struct alignas(4 * sizeof(T)) Four {
+    T values[4];
+  };
+  *reinterpret_cast<Four*>(to) = {FromFloat<T>(from.x), FromFloat<T>(from.y),
+                                  FromFloat<T>(from.z), FromFloat<T>(from.w)};
+}
+
+// Joins up to kMaxPartials softmaxes: load(i, row, column) reads kVec floats of
+// the i-th, its maximum and sum at column num_dims. Calls store(row, d, means,
+// stats) for each kVec of the num_dims dimensions; stats are what they are in a
+// partial. Each thread weighs the softmaxes anew: that is sooner done than
+// told.
+template <int kMaxPartials, typename Load, typename Store>
+__device__ void Merge(int32_t num_partials, int32_t group, int32_t num_dims,
+                      int32_t stats_column, Load load, Store store) {
+  const int32_t vecs = num_dims / kVec;
+  for (int32_t i = threadIdx.x; i < group * vecs; i += blockDim.x) {
+    const int32_t row = i / vecs;
+    const int32_t d = i % vecs * kVec;
+    float4 stats[kMaxPartials];
     float max = -INFINITY;
-    for (int32_t j = 0; j < num_partials; ++j) {
-      max = fmaxf(max, load(j, row, kHeadDim));
+#pragma unroll
+    for (int j = 0; j < kMaxPartials; ++j) {
+      stats[j] = j < num_partials ? load(j, row, stats_column)
+                                  : make_float4(-INFINITY, 0.0f, 0.0f, 0.0f);
+      max = fmaxf(max, stats[j].x);
     }
     float total = 0.0f;
-    float mean = 0.0f;
-    for (int32_t j = 0; j < num_partials; ++j) {
-      const float sum = load(j, row, kHeadDim + 1);
+    float4 means = {};
+#pragma unroll
+    for (int j = 0; j < kMaxPartials; ++j) {
+      const float sum = stats[j].y;
       // One without keys has no maximum; one whose sum is NaN counts.
       if (sum == 0.0f) continue;
-      const float weight = sum * exp2f(load(j, row, kHeadDim) - max);
+      const float weight = sum * exp2f(stats[j].x - max);
+      const float4 part = load(j, row, d);
       total += weight;
-      mean += weight * load(j, row, d);
+      means.x += weight * part.x;
+      means.y += weight * part.y;
+      means.z += weight * part.z;
+      means.w += weight * part.w;
     }
-    store(row, d, total != 0.0f ? mean / total : 0.0f, max, total);
+    const float scale = total != 0.0f ? 1.0f / total : 0.0f;
+    store(row, d,
+          make_float4(means.x * scale, means.y * scale, means.z * scale,
+                      means.w * scale),
+          make_float4(max, total, 0.0f, 0.0f));
   }
 }
 
@@ -398,7 +453,7 @@ constexpr bool kHasClusters = false;
 
 // Without clusters: each thread block leaves its softmax in memory, and the
 // last one joins them.
-template <int kHeadDim, typename T, typename Load, typename Store>
+template <int kHeadDim, int kWarps, typename T, typename Load, typename Store>
 __device__ void MergeThroughMemory(const PagedAttentionArgs<T>& args,
                                    const Split& split, int32_t num_splits,
                                    const DecodeWorkspace& workspace, Load load,
@@ -406,15 +461,15 @@ __device__ void MergeThroughMemory(const PagedAttentionArgs<T>& args,
   const int32_t pair = split.sequence * args.num_kv_heads + split.kv_head;
   const int32_t stride = split.group * kPartialSize<kHeadDim>;
   float* partials = workspace.partials + int64_t{pair} * num_splits * stride;
-  Merge<kHeadDim>(NumWarps(), split.group, 0, kHeadDim, load,
-                  [&](int row, int d, float mean, float max, float sum) {
-                    float* partial = partials + split.index * stride +
-                                     row * kPartialSize<kHeadDim>;
-                    __stcg(partial + d, mean);
-                    if (d != 0) return;
-                    __stcg(partial + kHeadDim, max);
-                    __stcg(partial + kHeadDim + 1, sum);
-                  });
+  const auto vec_at = [&](int i, int row, int column) {
+    return reinterpret_cast<float4*>(partials + i * stride +
+                                     row * kPartialSize<kHeadDim> + column);
+  };
+  Merge<kWarps>(kWarps, split.group, kHeadDim, kHeadDim, load,
+                [&](int row, int d, float4 means, float4 stats) {
+                  __stcg(vec_at(split.index, row, d), means);
+                  if (d == 0) __stcg(vec_at(split.index, row, kHeadDim), stats);
+                });
   __shared__ bool is_last;
   __threadfence();
   __syncthreads();
@@ -425,41 +480,43 @@ __device__ void MergeThroughMemory(const PagedAttentionArgs<T>& args,
   __syncthreads();
   if (!is_last) return;
   __threadfence();
-  Merge<kHeadDim>(
-      split.count, split.group, 0, kHeadDim,
+  Merge<kMaxSplits>(
+      split.count, split.group, kHeadDim, kHeadDim,
       [&](int i, int row, int column) {
-        return __ldcg(partials + i * stride + row * kPartialSize<kHeadDim> +
-                      column);
+        return __ldcg(vec_at(i, row, column));
       },
       store);
 }
 
 // With clusters. `received` lies at the same place in every block's memory.
-template <int kHeadDim, typename Load, typename Store>
+template <int kHeadDim, int kWarps, typename Load, typename Store>
 __device__ void MergeInCluster(const Split& split, float* received, Load load,
                                Store store) {
   const ReceivedPartials<kHeadDim> layout = {split.count, split.group};
+  const auto vec_at = [&](int i, int row, int column) {
+    return reinterpret_cast<float4*>(received + layout.Row(i, row) + column);
+  };
+  const int32_t dims_each = layout.dims_each();
   AwaitArrivals();  // all have begun
-  Merge<kHeadDim>(
-      NumWarps(), split.group, 0, kHeadDim, load,
-      [&](int row, int d, float mean, float max, float sum) {
-        const auto send = [&](int32_t owner, int column, float value) {
-          *InCluster(received + layout.Index(split.index, row, column), owner) =
-              value;
-        };
-        send(layout.OwnerOf(d), d, mean);
-        if (d >= split.count) return;
-        send(d, kHeadDim, max);
-        send(d, kHeadDim + 1, sum);
-      });
+  Merge<kWarps>(kWarps, split.group, kHeadDim, kHeadDim, load,
+                [&](int row, int d, float4 means, float4 stats) {
+                  const int32_t owner = layout.OwnerOf(d);
+                  const int32_t column = d - owner * dims_each;
+                  *InCluster(vec_at(split.index, row, column), owner) = means;
+                  // Every owner gets them.
+                  if (d / kVec >= split.count) return;
+                  *InCluster(vec_at(split.index, row, dims_each), d / kVec) =
+                      stats;
+                });
   AwaitCluster();  // all have sent
-  Merge<kHeadDim>(
-      split.count, split.group, layout.FirstDim(split.index),
-      layout.FirstDim(split.index + 1),
-      [&](int i, int row, int column) {
-        return received[layout.Index(i, row, column)];
-      },
-      store);
+  const int32_t first = layout.FirstDim(split.index);
+  Merge<kMaxSplits>(
+      split.count, split.group, layout.FirstDim(split.index + 1) - first,
+      dims_each,
+      [&](int i, int row, int column) { return *vec_at(i, row, column); },
+      [&](int row, int d, float4 means, float4 stats) {
+        store(row, first + d, means, stats);
+      });
 }
 
 template <typename T, int kHeadDim, typename Shape>
@@ -507,30 +564,31 @@ __global__ void __launch_bounds__(32 * Shape::kWarps, Shape::kPerMultiprocessor)
       args.attention.out +
       (int64_t{split.token} * args.attention.num_heads + split.FirstHead()) *
           kHeadDim;
-  const auto store = [&](int row, int d, float mean, float, float) {
-    out[row * kHeadDim + d] = FromFloat<T>(mean);
+  const auto store = [&](int row, int d, float4 means, float4) {
+    StoreFour(out + row * kHeadDim + d, means);
   };
   const auto local = [&](int i, int row, int column) {
-    return shared.partials[i][row][column];
+    return *reinterpret_cast<const float4*>(&shared.partials[i][row][column]);
   };
   if (split.count == 1) {
-    Merge<kHeadDim>(NumWarps(), split.group, 0, kHeadDim, local, store);
+    Merge<kWarps>(kWarps, split.group, kHeadDim, kHeadDim, local, store);
     if (is_in_cluster) AwaitArrivals();
   } else if constexpr (kHasClusters) {
-    MergeInCluster<kHeadDim>(split, shared.received, local, store);
+    MergeInCluster<kHeadDim, kWarps>(split, shared.received, local, store);
   } else {
-    MergeThroughMemory<kHeadDim>(args.attention, split, num_splits, workspace,
-                                 local, store);
+    MergeThroughMemory<kHeadDim, kWarps>(args.attention, split, num_splits,
+                                         workspace, local, store);
   }
 }
 
 // Of ReceivedPartials: each split's share is rounded up.
 template <int kHeadDim>
-constexpr size_t kMaxReceivedFloats = kMaxGroup*(kHeadDim + 3 * kMaxSplits);
+constexpr size_t kMaxReceivedFloats = kMaxGroup*(kHeadDim +
+                                                 2 * kVec * kMaxSplits);
 
 // Thread blocks that share a sequence with others: at most the target.
 int64_t NumPartialFloats(int32_t group, int32_t head_dim) {
-  return int64_t{kTargetBlocks} * group * (head_dim + 2);
+  return int64_t{kTargetBlocks} * group * (head_dim + kVec);
 }
 
 template <typename T, int kHeadDim, typename Shape>

@@ -211,9 +211,9 @@ __device__ __forceinline__ float SumOfRow(float sum) {
 }
 
 // A softmax over some keys in memory: head_dim means, then the maximum (base 2)
-// and the sum of weights.
+// and the sum of weights, and two more so that the next is aligned as well.
 template <int kHeadDim>
-inline constexpr int kPartialSize = kHeadDim + 2;
+inline constexpr int kPartialSize = kHeadDim + 4;
 
 // The first num_rows of a warp's rows into shared memory.
 template <int kHeadDim>
@@ -229,8 +229,8 @@ __device__ void StorePartials(const RowState<kHeadDim>& state, int32_t num_rows,
     float* to = partials[row];
 #pragma unroll
     for (int d = 0; d < kHeadDim / 8; ++d) {
-      to[8 * d + lane % 4 * 2] = state.acc[d][2 * r] * inverse;
-      to[8 * d + lane % 4 * 2 + 1] = state.acc[d][2 * r + 1] * inverse;
+      *reinterpret_cast<float2*>(to + 8 * d + lane % 4 * 2) = {
+          state.acc[d][2 * r] * inverse, state.acc[d][2 * r + 1] * inverse};
     }
     if (lane % 4 == 0) {
       to[kHeadDim] = state.softmax.max[r];
