@@ -280,28 +280,26 @@ __device__ void AppendKey(const RopeAttentionArgs<T>& args, const Split& split,
   }
 }
 
-// Starts bringing a KV block in; zeros past num_keys, since whatever memory
-// holds there must not reach a product. Row `skipped` is left alone. A warp's.
+// Starts bringing a KV block's keys or values in, a group of copies; zeros past
+// num_keys, since whatever memory holds there must not reach a product. Row
+// `skipped` is left alone. A warp's.
 template <typename T, int kHeadDim>
-__device__ void StartTile(const CacheReader<T>& cache, int32_t block,
-                          int32_t num_keys, int32_t skipped,
-                          KvTile<T, kHeadDim>& tile) {
+__device__ void StartRows(const T* block, int32_t num_keys, int32_t skipped,
+                          Tile<T, kTileKeys, kHeadDim>& tile) {
   constexpr int kChunks = kHeadDim / 8;
   const int lane = threadIdx.x % 32;
-  const int64_t offset = cache.OffsetOfBlock(block);
 #pragma unroll
   for (int i = 0; i < kTileKeys * kChunks / 32; ++i) {
     const int row = (32 * i + lane) / kChunks;
     const int chunk = (32 * i + lane) % kChunks;
     if (row == skipped) continue;
-    const int64_t from = offset + row * kHeadDim + 8 * chunk;
-    StartCopy(tile.keys.At(row, chunk), cache.keys() + from, row < num_keys);
-    StartCopy(tile.values.At(row, chunk), cache.values() + from,
+    StartCopy(tile.At(row, chunk), block + row * kHeadDim + 8 * chunk,
               row < num_keys);
   }
 }
 
-// One warp's walk over its tiles of the split: all warps take turns.
+// One warp's walk over its tiles of the split: all warps take turns. The next
+// keys come while values are added, and the next values while scores are.
 template <typename T, int kHeadDim, int kStages>
 class TileWalk {
  public:
@@ -319,7 +317,8 @@ class TileWalk {
   __device__ void Start() {
 #pragma unroll
     for (int stage = 0; stage < kStages; ++stage) {
-      StartNext(stage, /*has_newest=*/false);
+      StartKeys(stage, /*has_newest=*/false);
+      StartValues(stage, /*has_newest=*/false);
     }
   }
 
@@ -329,7 +328,7 @@ class TileWalk {
     const int lane = threadIdx.x % 32;
     int stage = 0;
     for (int32_t i = threadIdx.x / 32; i < split_.num_tiles; i += NumWarps()) {
-      AwaitCopies<kStages - 1>();
+      AwaitCopies<kOthers>();
       __syncwarp();
       KvTile<T, kHeadDim>& tile = ring_[stage];
       float scores[kTileKeys / 8][4] = {};
@@ -339,28 +338,44 @@ class TileWalk {
         LoadMatrices(queries.At(lane % 16, 2 * k + lane / 16), q);
         AddScores<T, kTileKeys>(q, k, tile.keys, scores);
       }
+      __syncwarp();
+      StartKeys(stage, /*has_newest=*/true);
       Mask((split_.first_tile + i) * kTileKeys, scores);
       float rescale[2];
       Weigh<kTileKeys>(scores, scale, state.softmax, rescale);
       Rescale(state.acc, rescale);
+      AwaitCopies<kOthers>();
+      __syncwarp();
       AddValues<T, kHeadDim, kTileKeys>(scores, tile.values, state);
       __syncwarp();
-      StartNext(stage, /*has_newest=*/true);
+      StartValues(stage, /*has_newest=*/true);
       stage = (stage + 1) % kStages;
     }
     AwaitCopies<0>();
   }
 
  private:
-  __device__ void StartNext(int stage, bool has_newest) {
-    if (next_ < split_.num_tiles) {
-      const int32_t first_key = (split_.first_tile + next_) * kTileKeys;
-      StartTile(cache_, next_block_, split_.keys.end - first_key,
-                has_newest ? -1 : split_.position - first_key, ring_[stage]);
-    }
-    EndCopies();
+  // Groups of copies on their way behind the one that is needed.
+  static constexpr int kOthers = 2 * kStages - 1;
+
+  // Of the next tile; then its values, and the one after it is next.
+  __device__ void StartKeys(int stage, bool has_newest) {
+    StartNext(cache_.keys(), has_newest, ring_[stage].keys);
+  }
+  __device__ void StartValues(int stage, bool has_newest) {
+    StartNext(cache_.values(), has_newest, ring_[stage].values);
     next_ += NumWarps();
     next_block_ = BlockAt(next_);
+  }
+  __device__ void StartNext(const T* rows, bool has_newest,
+                            Tile<T, kTileKeys, kHeadDim>& tile) {
+    if (next_ < split_.num_tiles) {
+      const int32_t first_key = (split_.first_tile + next_) * kTileKeys;
+      StartRows(rows + cache_.OffsetOfBlock(next_block_),
+                split_.keys.end - first_key,
+                has_newest ? -1 : split_.position - first_key, tile);
+    }
+    EndCopies();
   }
 
   // Of the split's tiles; asked for one round before it is needed.
