@@ -58,8 +58,10 @@ absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(
                      collective != nullptr ? collective->world_size() : 1));
   DROVER_ASSIGN_OR_RETURN(
       ExecutorInfo info,
-      PlanExecutor(options, LocalConfig(config, partition), dtype,
-                   machine.memory_bytes / partition.world_size));
+      PlanExecutor(
+          options, LocalConfig(config, partition), dtype,
+          machine.memory_bytes /
+              (collective != nullptr ? collective->num_local_ranks() : 1)));
   if (collective != nullptr) {
     DROVER_RETURN_IF_ERROR(AgreeOnInfo(*collective, info));
   }

@@ -33,6 +33,8 @@ class TcpCollective final : public Collective {
 
   int32_t rank() const override { return exchange_.rank(); }
   int32_t world_size() const override { return exchange_.world_size(); }
+  // Each has a host of its own, or a limit on its memory.
+  int32_t num_local_ranks() const override { return 1; }
 
   absl::Status AllReduceSum(absl::Span<float> data) override;
   absl::Status AllReduceSum(absl::Span<kernels::BFloat16> data) override;

@@ -18,6 +18,8 @@ class Collective {
 
   virtual int32_t rank() const = 0;
   virtual int32_t world_size() const = 0;
+  // Those that run on this machine and share its memory, this one included.
+  virtual int32_t num_local_ranks() const = 0;
 
   // data = the sum of all ranks' data: in float32, in the order of ranks.
   virtual absl::Status AllReduceSum(absl::Span<float> data) = 0;

@@ -29,6 +29,7 @@ class SharedMemoryCollective : public Collective {
 
   int32_t rank() const override { return rank_; }
   int32_t world_size() const override { return world_size_; }
+  int32_t num_local_ranks() const override { return world_size_; }
 
   absl::Status AllReduceSum(absl::Span<float> data) override;
   absl::Status AllReduceSum(absl::Span<kernels::BFloat16> data) override;

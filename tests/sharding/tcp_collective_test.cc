@@ -77,6 +77,19 @@ TEST_P(TcpCollectiveTest, AddsBFloat16AsRanksOfOneHostDo) {
   ExpectTheBitsOfSharedMemory<BFloat16>();
 }
 
+// So that each plans with all the memory of its machine.
+TEST_P(TcpCollectiveTest, OnlyRanksOfOneHostShareItsMemory) {
+  const int32_t world_size = GetParam();
+  RankGroup group(world_size);
+  const SharedRegion region(SharedMemoryCollective::RegionBytes(world_size));
+  group.OnRanks([&](TcpCollective& tcp) {
+    const SharedMemoryCollective shared(region.data(), tcp.rank(), world_size,
+                                        absl::Minutes(5));
+    EXPECT_EQ(tcp.num_local_ranks(), 1);
+    EXPECT_EQ(shared.num_local_ranks(), world_size);
+  });
+}
+
 TEST_P(TcpCollectiveTest, FindsTheLeast) {
   RankGroup group(GetParam());
   group.OnRanks([&](TcpCollective& collective) {
