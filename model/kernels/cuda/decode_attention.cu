@@ -416,10 +416,9 @@ __device__ __forceinline__ void StoreFour(T* to, const float4& from) {
 }
 
 // Joins up to kMaxPartials softmaxes: load(i, row, column) reads kVec floats of
-// the i-th, its maximum and sum at column num_dims. Calls store(row, d, means,
-// stats) for each kVec of the num_dims dimensions; stats are what they are in a
-// partial. Each thread weighs the softmaxes anew: that is sooner done than
-// told.
+// the i-th, maximum and sum first at stats_column. Calls store(row, d, means,
+// stats) for each kVec of num_dims dimensions, stats being the whole's. Each
+// thread weighs the softmaxes anew: that is sooner done than told.
 template <int kMaxPartials, typename Load, typename Store>
 __device__ void Merge(int32_t num_partials, int32_t group, int32_t num_dims,
                       int32_t stats_column, Load load, Store store) {
