@@ -3,15 +3,17 @@
 //
 //   CUDA_INJECTION64_PATH=libkernel_trace.so DROVER_TRACE=FILE program
 //
-// A line per kernel: begin and end in ns, thread blocks, name. The file is
-// written when the program ends.
+// A line per kernel: begin and end in ns, thread blocks, name. The file, FILE
+// with the process's number behind it, is written when the program ends.
 
 #include <cupti.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
+#include <string>
 
 namespace {
 
@@ -22,7 +24,8 @@ std::mutex file_mutex;
 std::FILE* OutputFile() {
   static std::FILE* const file = [] {
     const char* const path = std::getenv("DROVER_TRACE");
-    return path != nullptr ? std::fopen(path, "w") : nullptr;
+    if (path == nullptr) return static_cast<std::FILE*>(nullptr);
+    return std::fopen((path + ("." + std::to_string(getpid()))).c_str(), "w");
   }();
   return file;
 }
