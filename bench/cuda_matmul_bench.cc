@@ -4,6 +4,8 @@
 // gate_up is with SiLU.
 //
 //   cuda_matmul_bench SHAPE RANKS TERABYTES_PER_SECOND ROWS...
+//
+// ROWS: ascending.
 
 #include <cuda_runtime_api.h>
 

@@ -54,10 +54,11 @@ class ResidualStream {
   void NoteOutput(Sum sum) {
     if (is_divided()) open_ = sum;
   }
-  // Or has left partials() instead: [kNumPartials, num_rows, hidden_size].
+  // NCCL adds up whole sums only.
   bool takes_partials() const {
     return !is_divided() || collective_->shares_memory();
   }
+  // Or has left partials() instead: [kNumPartials, num_rows, hidden_size].
   float* partials() const { return partials_; }
   void NotePartials(Sum sum) {
     NoteOutput(sum);
