@@ -28,6 +28,9 @@ using kernels::cuda::SkinnyGemmArgs;
 
 // From three on SkinnyGemm is the faster one.
 constexpr int32_t kMaxGemvRows = 2;
+// And up to these; to kMaxSkinnyTokens where it saves SiLU's kernel or leaves
+// the sum in parts.
+constexpr int32_t kMaxSkinnyRows = 64;
 
 // Row counts for which matrix products are timed: dense where decode batches
 // are, then in steps of about a quarter; and the largest of both kinds.
@@ -230,8 +233,9 @@ absl::Status TypedLlama<T>::Tune() {
         .silu_mul = silu_mul,
         .in_features = linears.front()->in_features,
         .out_features = linears.front()->out_features};
+    const int32_t skinny_rows = silu_mul ? kMaxSkinnyTokens : kMaxSkinnyRows;
     const int64_t min_rows =
-        kernels::cuda::SkinnyGemmSupported(skinny) ? kMaxSkinnyTokens + 1 : 1;
+        kernels::cuda::SkinnyGemmSupported(skinny) ? skinny_rows + 1 : 1;
     return matmul_.Tune(linears, output, min_rows, limits_.max_rows, x, out);
   };
   DROVER_RETURN_IF_ERROR(tune(&DeviceLayer::qkv, /*silu_mul=*/false,
@@ -357,7 +361,11 @@ bool TypedLlama<T>::TrySkinnyGemm(SkinnyGemmArgs<T> args,
   args.num_tokens = num_rows;
   args.in_features = linear.in_features;
   args.out_features = linear.out_features;
-  if (!kernels::cuda::SkinnyGemmSupported(args)) return false;
+  const bool saves_more = args.silu_mul || args.partials != nullptr;
+  if ((num_rows > kMaxSkinnyRows && !saves_more) ||
+      !kernels::cuda::SkinnyGemmSupported(args)) {
+    return false;
+  }
   kernels::cuda::SkinnyGemm(args, stream);
   return true;
 }
@@ -406,8 +414,8 @@ absl::Status TypedLlama<T>::ProjectAndAdd(Sum sum, const DeviceLinear& linear,
                 .ranks = residual_.row_group(),
                 .begins_all_reduce = JoinsInGemv(num_rows) && !is_last},
                linear, num_rows, stream)) {
-    if ((!is_last || residual_.is_divided()) && residual_.takes_partials() &&
-        linear.bias == nullptr &&
+    if ((!is_last || residual_.is_divided()) &&
+        residual_.takes_partials(num_rows) && linear.bias == nullptr &&
         TrySkinnyGemm({.x = x,
                        .partials = residual_.partials(),
                        .num_partials = ResidualStream<T>::kNumPartials},

@@ -15,7 +15,6 @@
 #include "model/cuda/cuda_status.h"
 #include "model/cuda/rank_exchange.h"
 #include "model/cuda/stream_signals.h"
-#include "model/kernels/cuda/skinny_gemm.h"
 
 namespace drover::cuda {
 
@@ -289,7 +288,7 @@ absl::Status DeviceCollective::AllReduceNorm(
   // What all ranks know alike: which of them has partials may differ, but none
   // with so many tokens.
   const bool is_large =
-      args.num_tokens > kernels::cuda::kMaxSkinnyTokens &&
+      args.num_tokens > kMaxPartialRows &&
       count * static_cast<int64_t>(sizeof(T)) > nccl_above_bytes_;
   if (!shares_memory_ || (nccl_ != nullptr && is_large)) {
     DROVER_CHECK(args.partials == nullptr);

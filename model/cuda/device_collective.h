@@ -30,6 +30,8 @@ class DeviceCollective {
   // row take different ones.
   enum Buffer : int32_t { kEmbedding, kAttention, kMlp };
   static constexpr int32_t kNumBuffers = 3;
+  // A sum of more rows is not left in parts.
+  static constexpr int32_t kMaxPartialRows = 64;
 
   struct Options {
     int64_t max_tokens = 0;  // of a sum

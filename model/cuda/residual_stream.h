@@ -54,9 +54,10 @@ class ResidualStream {
   void NoteOutput(Sum sum) {
     if (is_divided()) open_ = sum;
   }
-  // NCCL adds up whole sums only.
-  bool takes_partials() const {
-    return !is_divided() || collective_->shares_memory();
+  // Of more rows over ranks NCCL may add up the sums, which takes whole ones.
+  bool takes_partials(int32_t num_rows) const {
+    return !is_divided() || (collective_->shares_memory() &&
+                             num_rows <= DeviceCollective::kMaxPartialRows);
   }
   // Or has left partials() instead: [kNumPartials, num_rows, hidden_size].
   float* partials() const { return partials_; }

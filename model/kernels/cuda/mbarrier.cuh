@@ -113,14 +113,13 @@ __device__ __forceinline__ void StartBoxCopy(uint32_t to,
 __device__ __forceinline__ void StartBoxCopy(uint32_t to,
                                              const CUtensorMap& map,
                                              Barrier barrier, uint64_t policy,
-                                             int32_t third, int32_t fourth,
-                                             int32_t fifth) {
+                                             int32_t fourth, int32_t fifth) {
   asm volatile(
       "cp.async.bulk.tensor.5d.shared::cluster.global"
       ".mbarrier::complete_tx::bytes.L2::cache_hint"
-      " [%0], [%1, {%4, %4, %5, %6, %7}], [%2], %3;" ::"r"(to),
-      "l"(&map), "r"(barrier.address()), "l"(policy), "r"(0), "r"(third),
-      "r"(fourth), "r"(fifth)
+      " [%0], [%1, {%4, %4, %4, %5, %6}], [%2], %3;" ::"r"(to),
+      "l"(&map), "r"(barrier.address()), "l"(policy), "r"(0), "r"(fourth),
+      "r"(fifth)
       : "memory");
 }
 

@@ -11,7 +11,7 @@
 
 namespace drover::kernels::cuda {
 
-inline constexpr int32_t kMaxSkinnyTokens = 64;
+inline constexpr int32_t kMaxSkinnyTokens = 128;
 
 // out = x . weight^T + bias + residual, accumulated in float32 and rounded to T
 // before the residual is added, as the separate layers do. With silu_mul the
@@ -37,8 +37,8 @@ struct SkinnyGemmArgs {
 
 // Whether SkinnyGemm can run, on the current device: compute capability 9.0; T
 // is Float16 or BFloat16; at most kMaxSkinnyTokens tokens; in_features a
-// multiple of 64, out_features of 8, of 16 with silu_mul; x and weight aligned
-// to 16 bytes. Where it says no, use a general matrix product.
+// multiple of 64, out_features of 16; all arrays but bias aligned to 16 bytes.
+// Where it says no, use a general matrix product.
 template <typename T>
 bool SkinnyGemmSupported(const SkinnyGemmArgs<T>& args);
 

@@ -9,6 +9,7 @@
 #include "model/kernels/cuda/launch.cuh"
 #include "model/kernels/cuda/mbarrier.cuh"
 #include "model/kernels/cuda/mma.cuh"
+#include "model/kernels/cuda/named_barrier.cuh"
 #include "model/kernels/cuda/prefill_rows.cuh"
 #include "model/kernels/cuda/tensor_map.h"
 #include "model/kernels/cuda/wgmma.cuh"
@@ -71,15 +72,6 @@ struct Shared {
   uint64_t values_empty[kStages];
 };
 
-// Until `num_threads` are here or have passed NamedArrive; whole warps.
-__device__ __forceinline__ void NamedSync(int barrier, int num_threads) {
-  asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(num_threads) : "memory");
-}
-__device__ __forceinline__ void NamedArrive(int barrier, int num_threads) {
-  asm volatile("bar.arrive %0, %1;" ::"r"(barrier), "r"(num_threads)
-               : "memory");
-}
-// The first is __syncthreads()'s.
 constexpr int kTurnBarrier = 1;  // one for each warpgroup
 constexpr int kRowsBarrier = 3;  // likewise
 constexpr int kConsumersBarrier = 5;
