@@ -34,12 +34,6 @@ __device__ Partials OwnPartials(const AllReduceNormArgs<T>& args) {
           .stride = args.num_tokens * args.hidden_size};
 }
 
-// The inverse of the root mean square of a row, whose squares each thread has
-// added up in part.
-__device__ float InverseRms(float squares, int64_t size, float epsilon) {
-  return 1.0f / sqrtf(BlockSum(squares) / static_cast<float>(size) + epsilon);
-}
-
 // A token's row, which each thread has in kVecs accesses, blockDim.x apart.
 template <typename T, int kVecs>
 __global__ void __launch_bounds__(kMaxSendThreads)

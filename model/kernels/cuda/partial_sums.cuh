@@ -13,6 +13,19 @@ struct Partials {
   int64_t stride = 0;
 };
 
+template <int n>
+__device__ __forceinline__ void LoadParts(const float* from, float (&to)[n]) {
+  if constexpr (n == 1) {
+    to[0] = *from;
+  } else {
+#pragma unroll
+    for (int k = 0; k < n; k += 4) {
+      *reinterpret_cast<float4*>(to + k) =
+          *reinterpret_cast<const float4*>(from + k);
+    }
+  }
+}
+
 // Elements [i, i + n) of x or, if there are partials, of their sums.
 template <typename T, int n>
 __device__ void LoadSums(const T* x, const Partials& partials, int64_t i,
@@ -20,20 +33,14 @@ __device__ void LoadSums(const T* x, const Partials& partials, int64_t i,
   if (partials.data == nullptr) return LoadFloats(x + i, sums);
 #pragma unroll
   for (int k = 0; k < n; ++k) sums[k] = 0.0f;
-  for (int32_t part = 0; part < partials.count; ++part) {
-    const float* from = partials.data + part * partials.stride + i;
-    if constexpr (n == 1) {
-      sums[0] += *from;
-    } else {
+  // Two at a time are on their way.
+  for (int32_t part = 0; part < partials.count; part += 2) {
+    const float* const from = partials.data + part * partials.stride + i;
+    float pair[2][n] = {};
+    LoadParts(from, pair[0]);
+    if (part + 1 < partials.count) LoadParts(from + partials.stride, pair[1]);
 #pragma unroll
-      for (int k = 0; k < n; k += 4) {
-        const float4 four = *reinterpret_cast<const float4*>(from + k);
-        sums[k] += four.x;
-        sums[k + 1] += four.y;
-        sums[k + 2] += four.z;
-        sums[k + 3] += four.w;
-      }
-    }
+    for (int k = 0; k < n; ++k) sums[k] = sums[k] + pair[0][k] + pair[1][k];
   }
 #pragma unroll
   for (int k = 0; k < n; ++k) sums[k] = RoundTo<T>(sums[k]);

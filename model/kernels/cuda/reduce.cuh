@@ -42,4 +42,10 @@ __device__ __forceinline__ T BlockSum(T value) {
   return BlockReduce(value, Plus<T>(), T{0});
 }
 
+// RMSNorm's factor for a row of `size`, of which this thread has `squares`.
+__device__ __forceinline__ float InverseRms(float squares, int64_t size,
+                                            float epsilon) {
+  return 1.0f / sqrtf(BlockSum(squares) / static_cast<float>(size) + epsilon);
+}
+
 }  // namespace drover::kernels::cuda

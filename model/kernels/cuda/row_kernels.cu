@@ -40,41 +40,117 @@ __global__ void __launch_bounds__(kRowThreads)
   });
 }
 
-// Residual: null, or x is added to it first.
+template <typename T>
+struct NormedRows {
+  const T* x = nullptr;
+  Partials partials;  // instead of x
+  const T* weight = nullptr;
+  T* residual = nullptr;  // null, or x is added to it first
+  T* out = nullptr;
+  int64_t size = 0;
+  float epsilon = 0.0f;
+};
+
+// What is normed: n elements from i on. Returns their squares' sum.
+template <typename T, int n>
+__device__ float LoadNormed(const NormedRows<T>& args, int64_t i,
+                            float (&v)[n]) {
+  LoadSums(args.x, args.partials, i, v);
+  if (args.residual != nullptr) {
+    float r[n];
+    LoadFloats(args.residual + i, r);
+#pragma unroll
+    for (int k = 0; k < n; ++k) v[k] = RoundTo<T>(v[k] + r[k]);
+    StoreFloats(args.residual + i, v);
+  }
+  float squares = 0.0f;
+#pragma unroll
+  for (int k = 0; k < n; ++k) squares += v[k] * v[k];
+  return squares;
+}
+
+template <typename T, int n>
+__device__ void StoreNormed(T* out, const T (&weight)[n], float inverse,
+                            float (&v)[n]) {
+#pragma unroll
+  for (int k = 0; k < n; ++k) {
+    v[k] = AsFloat(weight[k]) * RoundTo<T>(v[k] * inverse);
+  }
+  StoreFloats(out, v);
+}
+
+// So many that the next product's thread blocks find room beside this kernel's.
+constexpr int kNormRegisters = 48;
+
+// Each thread keeps its kVecs vectors of a row, and has the weight's before the
+// row is there.
+template <typename T, int kVecs>
+__global__ void __maxnreg__(kNormRegisters)
+    RmsNormKernel(const NormedRows<T> args) {
+  constexpr int kSize = Vec<T>::kSize;
+  LetNextKernelStart();
+  const auto for_vecs = [&](auto function) {
+#pragma unroll
+    for (int j = 0; j < kVecs; ++j) {
+      const int64_t i = (j * int64_t{blockDim.x} + threadIdx.x) * kSize;
+      if (i < args.size) function(j, i);
+    }
+  };
+  Vec<T> weight[kVecs];
+  for_vecs([&](int j, int64_t i) { weight[j] = LoadVec(args.weight + i); });
+  WaitForInputs();
+  const int64_t row = blockIdx.x * args.size;
+  float v[kVecs][kSize];
+  float squares = 0.0f;
+  for_vecs(
+      [&](int j, int64_t i) { squares += LoadNormed(args, row + i, v[j]); });
+  const float inverse = InverseRms(squares, args.size, args.epsilon);
+  for_vecs([&](int j, int64_t i) {
+    StoreNormed(args.out + row + i, weight[j].values, inverse, v[j]);
+  });
+}
+
+// Rows of any size: each thread reads back what it wrote itself.
 template <typename T>
 __global__ void __launch_bounds__(kRowThreads)
-    RmsNormKernel(const T* x, Partials partials, const T* weight, T* residual,
-                  T* out, int64_t size, float epsilon) {
+    AnyRmsNormKernel(const NormedRows<T> args) {
   LetNextKernelStart();
   WaitForInputs();
-  const int64_t row = blockIdx.x * size;
-  const T* normed = residual != nullptr ? residual : x;
+  const int64_t row = blockIdx.x * args.size;
+  const T* const normed = args.residual != nullptr ? args.residual : args.x;
   float squares = 0.0f;
-  ForBlock<T>(size, [&](int64_t i, auto n) {
+  ForBlock<T>(args.size, [&](int64_t i, auto n) {
     float v[n];
-    LoadSums(x, partials, row + i, v);
-    if (residual != nullptr) {
-      float r[n];
-      LoadFloats(residual + row + i, r);
-#pragma unroll
-      for (int k = 0; k < n; ++k) v[k] = RoundTo<T>(v[k] + r[k]);
-      StoreFloats(residual + row + i, v);
-    }
-#pragma unroll
-    for (int k = 0; k < n; ++k) squares += v[k] * v[k];
+    squares += LoadNormed(args, row + i, v);
   });
-  const float mean = BlockSum(squares) / static_cast<float>(size);
-  const float inverse = 1.0f / sqrtf(mean + epsilon);
-  // Each thread reads back what it wrote itself.
-  ForBlock<T>(size, [&](int64_t i, auto n) {
+  const float inverse = InverseRms(squares, args.size, args.epsilon);
+  ForBlock<T>(args.size, [&](int64_t i, auto n) {
     float v[n];
-    float w[n];
+    T weight[n];
     LoadFloats(normed + row + i, v);
-    LoadFloats(weight + i, w);
 #pragma unroll
-    for (int k = 0; k < n; ++k) v[k] = w[k] * RoundTo<T>(v[k] * inverse);
-    StoreFloats(out + row + i, v);
+    for (int k = 0; k < n; ++k) weight[k] = args.weight[i + k];
+    StoreNormed(args.out + row + i, weight, inverse, v);
   });
+}
+
+template <typename T>
+void LaunchNorm(const NormedRows<T>& args, int64_t num_rows,
+                CudaStream stream) {
+  const auto launch = [&](auto* kernel, int64_t num_threads) {
+    Launch(kernel,
+           {.grid = dim3(static_cast<uint32_t>(num_rows)),
+            .block = static_cast<uint32_t>((num_threads + 31) / 32 * 32)},
+           stream, args);
+  };
+  const int64_t num_vecs = args.size / Vec<T>::kSize;
+  if (args.size % Vec<T>::kSize != 0 || num_vecs > 2 * kRowThreads) {
+    launch(AnyRmsNormKernel<T>, kRowThreads);
+  } else if (num_vecs > kRowThreads) {
+    launch(RmsNormKernel<T, 2>, (num_vecs + 1) / 2);
+  } else {
+    launch(RmsNormKernel<T, 1>, num_vecs);
+  }
 }
 
 // Sixteen bytes of both halves of a query or key head a thread, then the
@@ -201,25 +277,36 @@ void GatherRows(const GatherRowsArgs<T>& args, CudaStream stream) {
 
 template <typename T>
 void RmsNorm(const RmsNormArgs<T>& args, CudaStream stream) {
-  T* const no_residual = nullptr;
-  Launch(RmsNormKernel<T>, PerRow(args.num_tokens), stream, args.x, Partials(),
-         args.weight, no_residual, args.out, args.hidden_size, args.epsilon);
+  LaunchNorm<T>({.x = args.x,
+                 .weight = args.weight,
+                 .out = args.out,
+                 .size = args.hidden_size,
+                 .epsilon = args.epsilon},
+                args.num_tokens, stream);
 }
 
 template <typename T>
 void AddRmsNorm(const AddRmsNormArgs<T>& args, CudaStream stream) {
-  Launch(RmsNormKernel<T>, PerRow(args.num_tokens), stream, args.x, Partials(),
-         args.weight, args.residual, args.out, args.hidden_size, args.epsilon);
+  LaunchNorm<T>({.x = args.x,
+                 .weight = args.weight,
+                 .residual = args.residual,
+                 .out = args.out,
+                 .size = args.hidden_size,
+                 .epsilon = args.epsilon},
+                args.num_tokens, stream);
 }
 
 template <typename T>
 void JoinRmsNorm(const JoinRmsNormArgs<T>& args, CudaStream stream) {
-  const T* const no_x = nullptr;
-  const Partials partials = {.data = args.partials,
-                             .count = args.num_partials,
-                             .stride = args.num_tokens * args.hidden_size};
-  Launch(RmsNormKernel<T>, PerRow(args.num_tokens), stream, no_x, partials,
-         args.weight, args.residual, args.out, args.hidden_size, args.epsilon);
+  LaunchNorm<T>({.partials = {.data = args.partials,
+                              .count = args.num_partials,
+                              .stride = args.num_tokens * args.hidden_size},
+                 .weight = args.weight,
+                 .residual = args.residual,
+                 .out = args.out,
+                 .size = args.hidden_size,
+                 .epsilon = args.epsilon},
+                args.num_tokens, stream);
 }
 
 template <typename T>
