@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "model/cuda/cuda_status.h"
+#include "model/cuda/fill_kernels.h"
 #include "model/cuda/matmul.h"
 #include "model/cuda/residual_stream.h"
 #include "model/cuda/rope_table.h"
@@ -205,10 +206,11 @@ absl::Status TypedLlama<T>::Prepare() {
   TakeBuffers(counting);
   DROVER_ASSIGN_OR_RETURN(
       memory_, AllocateDevice(counting.used_bytes(), "the activations"));
-  DROVER_RETURN_IF_CUDA_ERROR(
-      cudaMemset(memory_.get(), 0, static_cast<size_t>(counting.used_bytes())));
   Arena arena(memory_.get());
   TakeBuffers(arena);
+  DROVER_RETURN_IF_ERROR(Tune());
+  DROVER_RETURN_IF_CUDA_ERROR(
+      cudaMemset(memory_.get(), 0, static_cast<size_t>(counting.used_bytes())));
   const RopeTable table =
       ComputeRopeTable(config_.rope, config_.head_dim, limits_.max_positions);
   const size_t bytes = table.cos.size() * sizeof(float);
@@ -216,14 +218,20 @@ absl::Status TypedLlama<T>::Prepare() {
       cudaMemcpy(cos_, table.cos.data(), bytes, cudaMemcpyHostToDevice));
   DROVER_RETURN_IF_CUDA_ERROR(
       cudaMemcpy(sin_, table.sin.data(), bytes, cudaMemcpyHostToDevice));
-  return Tune();
+  return absl::OkStatus();
 }
 
 template <typename T>
 absl::Status TypedLlama<T>::Tune() {
+  // Products of zeros would draw less power.
+  const auto fill = [&](T* x, int64_t num_rows, int64_t row_size) {
+    FillDummyMatrix(
+        {.data = x, .num_rows = 1, .num_columns = num_rows * row_size},
+        weights_.dtype, nullptr);
+  };
   // One of each kind per layer.
   const auto tune = [&](DeviceLinear DeviceLayer::*kind, bool silu_mul,
-                        MatmulOutput output, const T* x, T* out) {
+                        MatmulOutput output, T* x, T* out) {
     std::vector<const DeviceLinear*> linears;
     for (const DeviceLayer& layer : weights_.layers) {
       linears.push_back(&(layer.*kind));
@@ -236,6 +244,7 @@ absl::Status TypedLlama<T>::Tune() {
     const int32_t skinny_rows = silu_mul ? kMaxSkinnyTokens : kMaxSkinnyRows;
     const int64_t min_rows =
         kernels::cuda::SkinnyGemmSupported(skinny) ? skinny_rows + 1 : 1;
+    fill(x, limits_.max_rows, skinny.in_features);
     return matmul_.Tune(linears, output, min_rows, limits_.max_rows, x, out);
   };
   DROVER_RETURN_IF_ERROR(tune(&DeviceLayer::qkv, /*silu_mul=*/false,
@@ -249,6 +258,7 @@ absl::Status TypedLlama<T>::Tune() {
   DROVER_RETURN_IF_ERROR(tune(&DeviceLayer::down, /*silu_mul=*/false,
                               residual_.mode(), activated_,
                               residual_.output(DeviceCollective::kMlp)));
+  fill(gathered_, limits_.max_logit_rows, config_.hidden_size);
   DROVER_RETURN_IF_ERROR(
       matmul_.Tune({&weights_.head}, MatmulOutput::kStoreFloat, /*min_rows=*/1,
                    limits_.max_logit_rows, gathered_, own_logits_));
