@@ -107,11 +107,9 @@ class Product {
         bytes * static_cast<double>(rows) / cublas * 1e-6);
     const bool is_skinny = rows <= kernels::cuda::kMaxSkinnyTokens;
     if (is_skinny) Report("SkinnyGemm", rows);
-    for (const int parts : {2, 4}) {
-      if (!is_skinny || silu_mul_ || output_ == MatmulOutput::kStoreFloat)
-        break;
-      num_partials_ = parts;
-      Report(parts == 2 ? "in two parts" : "in four", rows);
+    if (is_skinny && output_ == MatmulOutput::kAdd) {
+      num_partials_ = 2;
+      Report("in two parts", rows);
       num_partials_ = 0;
     }
     std::printf("\n");

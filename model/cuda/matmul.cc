@@ -74,7 +74,8 @@ std::string ChoicesFile(DType dtype) {
     return "";
   }
   return absl::StrCat(
-      folder, "/cublaslt-",
+      // Another number where choices are made in another way.
+      folder, "/cublaslt-2-",
       absl::StrReplaceAll(properties.name, {{" ", "_"}, {"/", "_"}}), "-",
       cublasLtGetVersion(), "-", std::string(DTypeName(dtype)), ".txt");
 }

@@ -43,8 +43,9 @@ class Matmul {
   // Chooses the algorithms of `linears`, all of one shape, for min_rows to
   // max_rows, one of the tuned row counts or the largest ever asked for. They
   // are timed in turn, as a step runs them: one alone would stay in the L2
-  // cache. `x` and `out` are memory to work on, large enough for max_rows.
-  // Waits for the device.
+  // cache. `x` holds what is like a step's values, of which zeros would draw
+  // less power, and `out` is memory to work on; both are large enough for
+  // max_rows. Waits for the device.
   absl::Status Tune(absl::Span<const DeviceLinear* const> linears,
                     MatmulOutput output, int64_t min_rows, int64_t max_rows,
                     const void* x, void* out);

@@ -36,7 +36,7 @@ __device__ void LoadSums(const T* x, const Partials& partials, int64_t i,
   // Two at a time are on their way.
   for (int32_t part = 0; part < partials.count; part += 2) {
     const float* const from = partials.data + part * partials.stride + i;
-    float pair[2][n] = {};
+    alignas(16) float pair[2][n] = {};
     LoadParts(from, pair[0]);
     if (part + 1 < partials.count) LoadParts(from + partials.stride, pair[1]);
 #pragma unroll
