@@ -41,9 +41,9 @@ constexpr int32_t kMaxRingBytes = 188 << 10;
 // What was fastest: fewer barriers, and no more than keeps the memory busy.
 constexpr int32_t kRingBytes = 150 << 10;
 constexpr int32_t kStageBytes = 48 << 10;
-// Of a warpgroup, behind the ring. Products read on into it, past the units
-// that a warpgroup has and the rows that x has, which is more than half of what
-// is multiplied.
+// Each warpgroup's place for sums, behind the ring. Products of the last stage
+// read on into it: past a warpgroup's units, where it has not all, and past x's
+// rows, which are at least half of those multiplied.
 constexpr uint32_t kStagingBytes = 9 << 10;
 static_assert((kWarpgroupUnits - 1) * kUnitBytes <= kStagingBytes);
 static_assert(kMaxSkinnyTokens / 2 * kRowBytes <= kStagingBytes);
