@@ -24,6 +24,7 @@ constexpr int kTimedRuns = 8;
 // Of many rows the products of a step draw more power than there is for long:
 // what is nearly the fastest in a burst is timed again once clocks have sunk.
 constexpr int64_t kMaxBurstRows = 1024;
+constexpr int kFirstRuns = 2;  // of the burst, then
 constexpr float kNearlyFastest = 1.1f;
 constexpr float kSinkingMs = 5.0f;
 
@@ -255,9 +256,11 @@ absl::StatusOr<cublasLtMatmulAlgo_t> Matmul::TimeCandidates(
         cudaEventElapsedTime(&elapsed_ms, begin.get(), end.get()));
     return elapsed_ms / static_cast<float>(count);
   };
+  const bool is_timed_again = num_rows > kMaxBurstRows;
+  const int num_runs = is_timed_again ? kFirstRuns : kTimedRuns;
   std::vector<float> times(static_cast<size_t>(num_candidates), kNever);
   for (size_t i = 0; i < times.size(); ++i) {
-    DROVER_ASSIGN_OR_RETURN(times[i], time(i, /*num_others=*/1, kTimedRuns));
+    DROVER_ASSIGN_OR_RETURN(times[i], time(i, /*num_others=*/1, num_runs));
   }
   auto best = std::min_element(times.begin(), times.end());
   if (best == times.end() || *best == kNever) {
@@ -265,7 +268,7 @@ absl::StatusOr<cublasLtMatmulAlgo_t> Matmul::TimeCandidates(
         "cuBLASLt has no algorithm for a product of ", num_rows, " rows, ",
         linear.out_features, " columns and depth ", linear.in_features));
   }
-  if (num_rows > kMaxBurstRows) {
+  if (is_timed_again) {
     const float burst_ms = *best;
     const int count = static_cast<int>(kSinkingMs / burst_ms) + 1;
     for (size_t i = 0; i < times.size(); ++i) {
