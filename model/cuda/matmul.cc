@@ -236,8 +236,8 @@ absl::StatusOr<cublasLtMatmulAlgo_t> Matmul::TimeCandidates(
   Owned<cudaEvent_t, cudaEventDestroy> end;
   DROVER_RETURN_IF_CUDA_ERROR(cudaEventCreate(begin.out()));
   DROVER_RETURN_IF_CUDA_ERROR(cudaEventCreate(end.out()));
-  // Milliseconds of a run, the mean of `count` after as many others; infinite
-  // if it cannot run.
+  // Milliseconds of a run, the mean of `count` after num_others; infinite if it
+  // cannot run.
   constexpr float kNever = std::numeric_limits<float>::infinity();
   const auto time = [&](size_t candidate, int num_others,
                         int count) -> absl::StatusOr<float> {
