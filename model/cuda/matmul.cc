@@ -24,7 +24,7 @@ constexpr int kTimedRuns = 8;
 // Of many rows the products of a step draw more power than there is for long:
 // what is nearly the fastest in a burst is timed again once clocks have sunk.
 constexpr int64_t kMaxBurstRows = 1024;
-constexpr int kFirstRuns = 2;  // of the burst, then
+constexpr int kFirstRuns = 2;  // instead of kTimedRuns, to find these
 constexpr float kNearlyFastest = 1.1f;
 constexpr float kSinkingMs = 5.0f;
 
