@@ -159,7 +159,8 @@ class TypedLlama : public CudaLlama {
   std::array<int64_t, kernels::cuda::kMaxGroupRanks + 1> first_logits_ = {};
   float* cos_ = nullptr;  // [max_positions, head_dim / 2]
   float* sin_ = nullptr;
-  void* attention_workspace_ = nullptr;
+  void* decode_workspace_ = nullptr;
+  void* prefill_workspace_ = nullptr;
 
   T* kv_cache_ = nullptr;
   int64_t kv_elements_ = 0;  // of one layer's keys
@@ -193,11 +194,13 @@ void TypedLlama<T>::TakeBuffers(Arena& arena) {
                                         weights_.partition.vocab.size);
   cos_ = arena.Take<float>(limits_.max_positions * config_.head_dim / 2);
   sin_ = arena.Take<float>(limits_.max_positions * config_.head_dim / 2);
-  attention_workspace_ =
+  decode_workspace_ =
       arena.TakeBytes(static_cast<int64_t>(kernels::cuda::DecodeWorkspaceBytes(
           limits_.max_sequences, static_cast<int32_t>(config_.num_heads),
           static_cast<int32_t>(config_.num_kv_heads),
           static_cast<int32_t>(config_.head_dim))));
+  prefill_workspace_ = arena.TakeBytes(
+      static_cast<int64_t>(kernels::cuda::PrefillWorkspaceBytes()));
 }
 
 template <typename T>
@@ -617,14 +620,16 @@ void TypedLlama<T>::Attend(size_t layer, const StepShape& shape,
          .k_cache = keys(layer),
          .v_cache = values(layer),
          .is_settled = shape.inputs_are_settled},
-        attention_workspace_, stream);
+        decode_workspace_, stream);
   }
   const int32_t num_chunks = shape.num_sequences - shape.num_decodes;
   if (num_chunks > 0) {
     RopeAppend(layer, shape.num_decodes, shape.num_rows, stream);
-    kernels::cuda::PrefillAttention(
-        AttentionArgs(layer, shape.num_decodes, num_chunks), shape.max_queries,
-        stream);
+    kernels::cuda::PrefillAttention<T>(
+        {.attention = AttentionArgs(layer, shape.num_decodes, num_chunks),
+         .num_tokens = shape.num_rows,
+         .max_queries = shape.max_queries},
+        prefill_workspace_, stream);
   }
 }
 

@@ -60,18 +60,31 @@ void DecodeAttention(const RopeAttentionArgs<T>& args, void* workspace,
 size_t DecodeWorkspaceBytes(int32_t max_seqs, int32_t num_heads,
                             int32_t num_kv_heads, int32_t head_dim);
 
-// Any number of queries per sequence, at most max_queries; tensor cores. By the
-// second where it can run, else by the first.
 template <typename T>
-void PrefillAttention(const PagedAttentionArgs<T>& args, int32_t max_queries,
+struct PrefillAttentionArgs {
+  PagedAttentionArgs<T> attention;
+  int32_t num_tokens = 0;   // that q has: at least query_start[num_seqs]
+  int32_t max_queries = 0;  // of a sequence, at least
+};
+
+// Any number of queries per sequence; tensor cores. By the second where it can
+// run, else by the first.
+//
+// workspace: PrefillWorkspaceBytes(), zeroed once before the first use; a call
+// leaves it ready for the next one on the same stream.
+template <typename T>
+void PrefillAttention(const PrefillAttentionArgs<T>& args, void* workspace,
                       CudaStream stream);
 template <typename T>
-void Sm80PrefillAttention(const PagedAttentionArgs<T>& args,
-                          int32_t max_queries, CudaStream stream);
+void Sm80PrefillAttention(const PrefillAttentionArgs<T>& args,
+                          CudaStream stream);
 // Only where Sm90PrefillSupported(): built for sm_90a, and a Hopper.
 template <typename T>
-void Sm90PrefillAttention(const PagedAttentionArgs<T>& args,
-                          int32_t max_queries, CudaStream stream);
+void Sm90PrefillAttention(const PrefillAttentionArgs<T>& args, void* workspace,
+                          CudaStream stream);
 bool Sm90PrefillSupported();
+
+// On the current device, for any arguments.
+size_t PrefillWorkspaceBytes();
 
 }  // namespace drover::kernels::cuda

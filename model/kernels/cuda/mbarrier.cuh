@@ -103,11 +103,13 @@ __device__ __forceinline__ void StartBoxCopy(uint32_t to,
 __device__ __forceinline__ void StartBoxCopy(uint32_t to,
                                              const CUtensorMap& map,
                                              Barrier barrier, int32_t second,
-                                             int32_t third) {
+                                             int32_t third, int32_t fourth) {
   asm volatile(
-      "cp.async.bulk.tensor.3d.shared::cluster.global"
-      ".mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], [%2];" ::"r"(to),
-      "l"(&map), "r"(barrier.address()), "r"(0), "r"(second), "r"(third)
+      "cp.async.bulk.tensor.4d.shared::cluster.global"
+      ".mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], [%2];" ::"r"(
+          to),
+      "l"(&map), "r"(barrier.address()), "r"(0), "r"(second), "r"(third),
+      "r"(fourth)
       : "memory");
 }
 __device__ __forceinline__ void StartBoxCopy(uint32_t to,

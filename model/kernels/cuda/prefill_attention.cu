@@ -2,7 +2,6 @@
 
 #include "model/kernels/cuda/attention.h"
 #include "model/kernels/cuda/attention_args.cuh"
-#include "model/kernels/cuda/cluster.cuh"
 #include "model/kernels/cuda/launch.cuh"
 #include "model/kernels/cuda/mma.cuh"
 #include "model/kernels/cuda/prefill_rows.cuh"
@@ -19,7 +18,6 @@ constexpr int kThreads = 32 * kWarps;
 constexpr int kRows = 16 * kWarps;
 constexpr int kKeys = 64;
 constexpr int kBlocksPerMultiprocessor = 3;  // as registers allow
-constexpr int32_t kMinSplitTiles = 4;
 
 template <typename T, int kHeadDim>
 __device__ void LoadQueries(const PagedAttentionArgs<T>& args,
@@ -104,36 +102,27 @@ __device__ void AwaitTiles() {
 }
 
 template <typename T, int kHeadDim>
-union PrefillShared {
-  struct {
-    Tile<T, kKeys, kHeadDim> keys[2];
-    // The second is where the queries pass through.
-    Tile<T, kKeys, kHeadDim> values[2];
-  };
-  float partials[kRows][kPartialSize<kHeadDim>];
+struct PrefillShared {
+  Tile<T, kKeys, kHeadDim> keys[2];
+  // The second is where the queries pass through.
+  Tile<T, kKeys, kHeadDim> values[2];
 };
 
 template <typename T, int kHeadDim>
 __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
-    PrefillKernel(PagedAttentionArgs<T> args, RowItems items,
-                  int32_t num_splits) {
+    PrefillKernel(PagedAttentionArgs<T> args, RowItems items) {
   extern __shared__ __align__(128) unsigned char memory[];
   auto& shared = *reinterpret_cast<PrefillShared<T, kHeadDim>*>(memory);
   LetNextKernelStart();
   WaitForInputs();
-  const RowBlock rows =
-      items.Find<kRows>(args, static_cast<int32_t>(blockIdx.x) / num_splits);
-  if (rows.first_row >= rows.num_rows) return;
+  const RowBlock rows = items.Find(args, static_cast<int32_t>(blockIdx.x));
+  if (rows.num_rows == 0) return;
   const int lane = threadIdx.x % 32;
   const int warp_row = threadIdx.x / 32 * 16;
+  const KeyRange keys = KeysOfRows<kKeys>(args, rows);
 
-  const KeySplit own =
-      FindKeySplit<kRows, kKeys>(args, rows, num_splits, kMinSplitTiles);
-  __shared__ KeySplit split;  // not in registers meanwhile
-  if (threadIdx.x == 0) split = own;
-
-  TileLoader<T, kHeadDim> loader(args, rows, own.end);
-  loader.MoveTo(own.begin);
+  TileLoader<T, kHeadDim> loader(args, rows, keys.end);
+  loader.MoveTo(keys.begin);
   loader.StartKeys(shared.keys[0]);
   loader.StartValues(shared.values[0]);
   LoadQueries(args, rows, shared.values[1]);
@@ -148,7 +137,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
 
   RowState<kHeadDim> state;
   int stage = 0;
-  for (int32_t begin = own.begin; begin < own.end; begin += kKeys) {
+  for (int32_t begin = keys.begin; begin < keys.end; begin += kKeys) {
     loader.MoveTo(begin + kKeys);
     AwaitTiles<1>();  // these keys; and all have read the last ones
     loader.StartKeys(shared.keys[stage ^ 1]);
@@ -167,57 +156,44 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
     stage ^= 1;
   }
   AwaitCopies<0>();
-  if (split.count == 1) {
-    if (split.index == 0) StoreRows(args, rows, warp_row, state);
-    return;
-  }
-  __syncthreads();  // all have read their tiles
-  StorePartials(state, 16, shared.partials + warp_row);
-  AwaitCluster();  // all have stored
-  if (split.index < split.count) {
-    StoreJoined<kHeadDim>(args, rows, split, kRows, kWarps, shared.partials);
-  }
-  __syncwarp();
-  AwaitCluster();  // all have read
+  StoreRows(args, rows, warp_row, state);
 }
 
 template <typename T, int kHeadDim>
-void LaunchPrefill(const PagedAttentionArgs<T>& args, int32_t max_queries,
-                   CudaStream stream) {
+void LaunchPrefill(const PrefillAttentionArgs<T>& args, CudaStream stream) {
   constexpr size_t kBytes = sizeof(PrefillShared<T, kHeadDim>);
-  static thread_local const ClusterRoom room = [] {
+  static thread_local const bool is_allowed = [] {
     AllowSharedMemory(PrefillKernel<T, kHeadDim>, kBytes);
-    return FindClusterRoom(PrefillKernel<T, kHeadDim>,
-                           {.block = kThreads, .shared_bytes = kBytes});
+    return true;
   }();
-  const RowItems items = CountRowItems<kRows>(args, max_queries);
-  const int32_t num_splits = ChooseKeySplits(items.count(), room);
+  static_cast<void>(is_allowed);
+  const RowItems items = CountRowItems(args, kRows);
   Launch(PrefillKernel<T, kHeadDim>,
-         {.grid = dim3(static_cast<uint32_t>(items.count() * num_splits)),
+         {.grid = dim3(static_cast<uint32_t>(items.count())),
           .block = kThreads,
-          .shared_bytes = kBytes,
-          .cluster = static_cast<uint32_t>(num_splits)},
-         stream, args, items, num_splits);
+          .shared_bytes = kBytes},
+         stream, args.attention, items);
 }
 
 }  // namespace
 
 template <typename T>
-void Sm80PrefillAttention(const PagedAttentionArgs<T>& args,
-                          int32_t max_queries, CudaStream stream) {
+void Sm80PrefillAttention(const PrefillAttentionArgs<T>& args,
+                          CudaStream stream) {
   if constexpr (sizeof(T) == 2) {
-    if (args.head_dim == 64) {
-      return LaunchPrefill<T, 64>(args, max_queries, stream);
+    if (args.attention.head_dim == 64) {
+      return LaunchPrefill<T, 64>(args, stream);
     }
-    LaunchPrefill<T, 128>(args, max_queries, stream);
+    LaunchPrefill<T, 128>(args, stream);
   }
 }
 
-template void Sm80PrefillAttention(const PagedAttentionArgs<float>&, int32_t,
-                                   CudaStream);
-template void Sm80PrefillAttention(const PagedAttentionArgs<Float16>&, int32_t,
-                                   CudaStream);
-template void Sm80PrefillAttention(const PagedAttentionArgs<BFloat16>&, int32_t,
-                                   CudaStream);
+#define DROVER_INSTANTIATE(T)                                        \
+  template void Sm80PrefillAttention(const PrefillAttentionArgs<T>&, \
+                                     CudaStream);
+DROVER_INSTANTIATE(float)
+DROVER_INSTANTIATE(Float16)
+DROVER_INSTANTIATE(BFloat16)
+#undef DROVER_INSTANTIATE
 
 }  // namespace drover::kernels::cuda

@@ -1,171 +1,106 @@
 #pragma once
 
-#include <algorithm>
-#include <array>
 #include <cstdint>
-#include <limits>
 
+#include "model/kernels/cuda/attention.h"
 #include "model/kernels/cuda/attention_args.cuh"
-#include "model/kernels/cuda/cluster.cuh"
-#include "model/kernels/cuda/launch.cuh"
 #include "model/kernels/cuda/mma.cuh"
-#include "model/kernels/cuda/reduce.cuh"
 
 // What the prefill kernels share: which rows a thread block has, a row being a
-// query and one of the query heads that share a key-value head; which keys they
-// see; and how the members of a thread block cluster, which divide the keys
-// where there are too few rows to fill the multiprocessors, join their results.
+// query and one of the query heads that share a key-value head; and which keys
+// they see.
 
 namespace drover::kernels::cuda {
 
-inline constexpr int32_t kMaxKeySplits = 8;  // as any cluster may have
-
-// One thread block's rows.
+// One thread block's rows, of whole tokens.
 struct RowBlock {
   int32_t sequence = 0;
   int32_t kv_head = 0;
   int32_t group = 1;
-  int32_t first_row = 0;    // of the sequence's queries times group
-  int32_t num_rows = 0;     // of the sequence, all blocks
-  int32_t first_token = 0;  // of the sequence's queries
+  int32_t num_rows = 0;
+  int32_t first_token = 0;
   int32_t first_position = 0;
+  int32_t reciprocal = 1 << 16;  // of group, rounded up
 
-  __device__ bool IsRow(int32_t row) const {
-    return first_row + row < num_rows;
-  }
+  __device__ bool IsRow(int32_t row) const { return row < num_rows; }
   __device__ int32_t Token(int32_t row) const {
-    return first_token + (first_row + row) / group;
+    return first_token + TokenInBlock(row);
   }
   __device__ int32_t Position(int32_t row) const {
-    return first_position + (first_row + row) / group;
-  }
-  __device__ int32_t Head(int32_t row) const {
-    return kv_head * group + (first_row + row) % group;
+    return first_position + TokenInBlock(row);
   }
   // Of an array [num_tokens, num_heads * head_dim] whose rows are `stride`.
   __device__ int64_t Offset(int32_t row, int64_t stride,
                             int32_t head_dim) const {
-    return Token(row) * stride + int64_t{Head(row)} * head_dim;
+    const int32_t token = TokenInBlock(row);
+    const int32_t head = kv_head * group + row - token * group;
+    return (first_token + token) * stride + int64_t{head} * head_dim;
+  }
+
+  // row / group, for up to 256 rows.
+  __device__ int32_t TokenInBlock(int32_t row) const {
+    return row * reciprocal >> 16;
   }
 };
-
-// Rows [row_block * kRows, (row_block + 1) * kRows) of a sequence and head.
-template <int kRows, typename T>
-__device__ RowBlock FindRows(const PagedAttentionArgs<T>& args,
-                             int32_t sequence, int32_t kv_head,
-                             int32_t row_block) {
-  RowBlock rows;
-  rows.sequence = sequence;
-  rows.kv_head = kv_head;
-  rows.group = args.num_heads / args.num_kv_heads;
-  rows.first_token = args.query_start[sequence];
-  const int32_t num_queries = args.query_start[sequence + 1] - rows.first_token;
-  rows.num_rows = num_queries * rows.group;
-  rows.first_row = row_block * kRows;
-  rows.first_position = args.kv_len[sequence] - num_queries;
-  return rows;
-}
 
 // What thread blocks deal with, by number: the longest come first, since they
 // see the most keys; then it is the next key-value head's, the next sequence's.
 struct RowItems {
+  int32_t tokens_per_block = 1;
   int32_t row_blocks = 1;  // of the longest sequence
   int32_t num_kv_heads = 1;
   int32_t num_seqs = 1;
+  int32_t group = 1;
+  int32_t reciprocal = 1 << 16;
 
   __host__ __device__ int32_t count() const {
     return row_blocks * num_kv_heads * num_seqs;
   }
 
-  template <int kRows, typename T>
+  // Without rows where the sequence is not as long.
+  template <typename T>
   __device__ RowBlock Find(const PagedAttentionArgs<T>& args,
                            int32_t item) const {
     const int32_t per_row_block = num_kv_heads * num_seqs;
     const int32_t rest = item % per_row_block;
-    return FindRows<kRows>(args, rest / num_kv_heads, rest % num_kv_heads,
-                           row_blocks - 1 - item / per_row_block);
+    RowBlock rows;
+    rows.sequence = rest / num_kv_heads;
+    rows.kv_head = rest % num_kv_heads;
+    rows.group = group;
+    rows.reciprocal = reciprocal;
+    const int32_t begin = args.query_start[rows.sequence];
+    const int32_t end = args.query_start[rows.sequence + 1];
+    rows.first_token =
+        begin + (row_blocks - 1 - item / per_row_block) * tokens_per_block;
+    rows.num_rows =
+        max(0, min(tokens_per_block, end - rows.first_token)) * group;
+    rows.first_position = args.kv_len[rows.sequence] - (end - rows.first_token);
+    return rows;
   }
 };
 
-template <int kRows, typename T>
-RowItems CountRowItems(const PagedAttentionArgs<T>& args, int32_t max_queries) {
-  const int32_t rows = max_queries * (args.num_heads / args.num_kv_heads);
-  return {.row_blocks = (rows + kRows - 1) / kRows,
-          .num_kv_heads = args.num_kv_heads,
-          .num_seqs = args.num_seqs};
+template <typename T>
+RowItems CountRowItems(const PrefillAttentionArgs<T>& args,
+                       int32_t rows_per_block) {
+  const PagedAttentionArgs<T>& attention = args.attention;
+  const int32_t group = attention.num_heads / attention.num_kv_heads;
+  const int32_t tokens = rows_per_block / group;
+  return {.tokens_per_block = tokens,
+          .row_blocks = (args.max_queries + tokens - 1) / tokens,
+          .num_kv_heads = attention.num_kv_heads,
+          .num_seqs = attention.num_seqs,
+          .group = group,
+          .reciprocal = ((1 << 16) + group - 1) / group};
 }
 
-// The clusters of 1, 2, ... thread blocks that run at once: fewer blocks than
-// the multiprocessors have room for, where these do not come in such numbers.
-using ClusterRoom = std::array<int32_t, kMaxKeySplits>;
-
-// Of a kernel launched with `shape`, but for grid and cluster.
-template <typename... Parameters>
-ClusterRoom FindClusterRoom(void (*kernel)(Parameters...), LaunchShape shape) {
-  ClusterRoom room = {};
-  room[0] = std::numeric_limits<int32_t>::max();
-  if (CurrentDevice().major < 9) return room;
-  int per_multiprocessor = 0;
-  cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_multiprocessor, kernel,
-                                                static_cast<int>(shape.block),
-                                                shape.shared_bytes);
-  room[0] = per_multiprocessor * CurrentDevice().num_multiprocessors;
-  for (uint32_t size = 2; size <= room.size(); ++size) {
-    shape.cluster = size;
-    room[size - 1] = MaxActiveClusters(kernel, shape);
-  }
-  return room;
-}
-
-// Among how many members of a cluster to divide the keys of each of `items`,
-// for it to take the least time.
-inline int32_t ChooseKeySplits(int32_t items, const ClusterRoom& room) {
-  constexpr double kJoinCost = 0.03;  // of a block's walk over all keys
-  int32_t best = 1;
-  double best_time = std::numeric_limits<double>::infinity();
-  for (int32_t splits = 1; splits <= kMaxKeySplits; ++splits) {
-    const int32_t at_once = room[static_cast<size_t>(splits - 1)];
-    if (at_once < 1) continue;
-    const int32_t rounds = (items - 1) / at_once + 1;
-    const double time =
-        (splits > 1 ? kJoinCost : 0.0) + static_cast<double>(rounds) / splits;
-    if (time < best_time) {
-      best = splits;
-      best_time = time;
-    }
-  }
-  return best;
-}
-
-// The keys of one member of the cluster.
-struct KeySplit {
-  int32_t index = 0;
-  int32_t count = 1;  // splits that have keys
-  int32_t begin = 0;
-  int32_t end = 0;
-};
-
-// Of the keys that some row of the block sees, in whole tiles of kKeys; at
-// least min_tiles each, so that joining pays.
-template <int kRows, int kKeys, typename T>
-__device__ __forceinline__ KeySplit
-FindKeySplit(const PagedAttentionArgs<T>& args, const RowBlock& rows,
-             int32_t num_splits, int32_t min_tiles) {
-  const int32_t last_row = min(kRows, rows.num_rows - rows.first_row) - 1;
-  const int32_t end =
-      args.kv_len[rows.sequence] == 0 ? 0 : rows.Position(last_row) + 1;
+// That some row of the block sees; from the beginning of a tile of kKeys on.
+template <int kKeys, typename T>
+__device__ __forceinline__ KeyRange
+KeysOfRows(const PagedAttentionArgs<T>& args, const RowBlock& rows) {
+  if (args.kv_len[rows.sequence] == 0) return {};
   const int32_t first_key =
       args.window > 0 ? max(0, rows.Position(0) + 1 - args.window) : 0;
-  const int32_t begin = first_key / kKeys * kKeys;
-  const int32_t num_tiles = (max(0, end - begin) + kKeys - 1) / kKeys;
-  const int32_t per_split =
-      max(min_tiles, (num_tiles + num_splits - 1) / num_splits);
-  KeySplit split;
-  split.index = static_cast<int32_t>(blockIdx.x) % num_splits;
-  split.count = max(1, (num_tiles + per_split - 1) / per_split);
-  split.begin = begin + split.index * per_split * kKeys;
-  split.end = min(end, split.begin + per_split * kKeys);
-  return split;
+  return {first_key / kKeys * kKeys, rows.Position(rows.num_rows - 1) + 1};
 }
 
 // The keys that a warp's 16 rows see.
@@ -208,46 +143,6 @@ __device__ __forceinline__ void Mask(const Visibility& rows, int32_t begin,
       const bool is_visible =
           (key <= rows.last[i / 2]) & (key > rows.before[i / 2]);
       scores[n][i] = is_visible ? scores[n][i] : -INFINITY;
-    }
-  }
-}
-
-// Joins the rows of all splits; each member of the cluster stores its share of
-// them, a warp a row. num_warps: those that call this, the block's first.
-template <int kHeadDim, typename T>
-__device__ void StoreJoined(const PagedAttentionArgs<T>& args,
-                            const RowBlock& rows, const KeySplit& split,
-                            int32_t num_rows, int32_t num_warps,
-                            const float (*partials)[kPartialSize<kHeadDim>]) {
-  const auto lane = static_cast<int32_t>(threadIdx.x % 32);
-  const auto warp = static_cast<int32_t>(threadIdx.x / 32);
-  for (int32_t row = warp * split.count + split.index; row < num_rows;
-       row += num_warps * split.count) {
-    if (!rows.IsRow(row)) return;
-    const bool is_split = lane < split.count;
-    const float* mine = InCluster(partials[row], is_split ? lane : 0);
-    const float max_here = is_split ? mine[kHeadDim] : -INFINITY;
-    const float sum = is_split ? mine[kHeadDim + 1] : 0.0f;
-    const float max =
-        WarpReduce(max_here, [](float a, float b) { return fmaxf(a, b); });
-    // One without keys has no maximum; one whose sum is NaN counts.
-    float weight = sum == 0.0f ? 0.0f : sum * exp2f(max_here - max);
-    const float total = WarpReduce(weight, Plus<float>());
-    weight = total != 0.0f ? weight / total : 0.0f;
-    float means[kHeadDim / 32] = {};
-    for (int32_t i = 0; i < split.count; ++i) {
-      const float* other = InCluster(partials[row], i);
-      const float its_weight = __shfl_sync(kAllLanes, weight, i);
-#pragma unroll
-      for (int d = 0; d < kHeadDim / 32; ++d) {
-        means[d] += its_weight * other[32 * d + lane];
-      }
-    }
-    T* out = args.out +
-             rows.Offset(row, int64_t{args.num_heads} * kHeadDim, kHeadDim);
-#pragma unroll
-    for (int d = 0; d < kHeadDim / 32; ++d) {
-      out[32 * d + lane] = FromFloat<T>(means[d]);
     }
   }
 }

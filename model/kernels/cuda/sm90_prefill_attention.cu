@@ -5,26 +5,26 @@
 
 #include "model/kernels/cuda/attention.h"
 #include "model/kernels/cuda/attention_args.cuh"
-#include "model/kernels/cuda/cluster.cuh"
 #include "model/kernels/cuda/launch.cuh"
 #include "model/kernels/cuda/mbarrier.cuh"
 #include "model/kernels/cuda/mma.cuh"
 #include "model/kernels/cuda/named_barrier.cuh"
 #include "model/kernels/cuda/prefill_rows.cuh"
+#include "model/kernels/cuda/prefill_work.cuh"
 #include "model/kernels/cuda/tensor_map.h"
 #include "model/kernels/cuda/wgmma.cuh"
 
 // Many queries per sequence on Hopper's tensor cores, after Shah et al.,
 // "FlashAttention-3" (2024). A thread block takes 128 rows and walks over tiles
-// of 128 keys. One warp brings the tiles in, a KV block at a time; two
+// of 128 keys. One warp brings queries and tiles in, a KV block at a time; two
 // warpgroups have 64 rows each. A warpgroup starts the scores of a tile and the
 // values of the one before, and works on the scores while the values are added.
 // The two take turns in starting, so that one's softmax is beside the other's
 // products.
 //
-// Where keys are not divided, a block takes one item after the other: the
-// loading warp goes on to the next one's tiles while this one's rows are
-// stored.
+// A block goes from piece to piece (prefill_work.cuh), the loading warp ahead
+// of the others. Of an item that several blocks share, each leaves what it has
+// found, and the last to do so joins it all.
 
 namespace drover::kernels::cuda {
 namespace {
@@ -36,45 +36,83 @@ constexpr int kThreads = kConsumers + 128;  // with the loading warp's group
 constexpr int kRows = 64 * kWarpgroups;
 constexpr int kKeys = 128;
 constexpr int kHalf = 64;  // of a head's dimensions: a row of 128 bytes
-static_assert(kRows == kKeys, "queries are laid out like keys");
+constexpr int kGroup = 8;  // rows that are swizzled together
+constexpr int kQueryStages = 2;
+constexpr int kKeyStages = 2;
+constexpr int kValueStages = 3;  // they are given back after the softmax
+
+// What is found of an item's rows by one of several thread blocks: of each
+// thread its sums, and its rows' maxima and sums of weights.
+template <int kHeadDim>
+constexpr int kPartVectors = (kHeadDim / 8 + 1) * kConsumers;
+
+// What tensor copies need to know of the arrays.
+struct PrefillMaps {
+  CUtensorMap queries;
+  CUtensorMap keys;
+  CUtensorMap values;
+};
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
-constexpr int kStages = 2;
-constexpr int32_t kMinSplitTiles = 2;
-constexpr uint32_t kHalfBytes = kKeys * kHalf * 2;
-
+// Half by half.
 template <int kHeadDim>
-struct alignas(1024) QueryOrKvTile {
-  unsigned char bytes[kKeys * kHeadDim * 2];  // half by half
+struct alignas(1024) QueryTile {
+  static constexpr uint32_t kHalfBytes = kRows * kHalf * 2;
+  unsigned char bytes[kRows * kHeadDim * 2];
 
   // The sixteen bytes of 8 dimensions.
   __device__ uint4* At(int row, int chunk) {
-    const uint32_t offset =
-        chunk / 8 * kHalfBytes + row * 128 + ((chunk % 8) ^ (row % 8)) * 16;
-    return reinterpret_cast<uint4*>(bytes + offset);
+    return reinterpret_cast<uint4*>(bytes + chunk / 8 * kHalfBytes + row * 128 +
+                                    ((chunk % 8) ^ (row % 8)) * 16);
+  }
+};
+
+// Of keys or values: groups of eight rows, these half by half, so that a KV
+// block is one tensor copy.
+template <int kHeadDim>
+struct alignas(1024) KvTile {
+  static constexpr uint32_t kHalfBytes = kGroup * kHalf * 2;
+  static constexpr uint32_t kGroupBytes = kGroup * kHeadDim * 2;
+  static constexpr uint32_t kBlockBytes = kKvBlockSize * kHeadDim * 2;
+  unsigned char bytes[kKeys * kHeadDim * 2];
+
+  __device__ uint4* At(int row, int chunk) {
+    return reinterpret_cast<uint4*>(
+        bytes + row / kGroup * kGroupBytes + chunk / 8 * kHalfBytes +
+        row % kGroup * 128 + ((chunk % 8) ^ (row % 8)) * 16);
+  }
+};
+
+// Of places that the loading warp fills and consumers empty.
+template <int kStages>
+struct RingBarriers {
+  uint64_t full[kStages];
+  uint64_t empty[kStages];
+
+  __device__ void Init() {
+    for (int stage = 0; stage < kStages; ++stage) {
+      Barrier(&full[stage]).Init(1);
+      Barrier(&empty[stage]).Init(kWarps);
+    }
   }
 };
 
 template <int kHeadDim>
 struct Shared {
-  union {
-    struct {
-      QueryOrKvTile<kHeadDim> queries;
-      QueryOrKvTile<kHeadDim> keys[kStages];
-      QueryOrKvTile<kHeadDim> values[kStages];
-    };
-    float partials[kRows][kPartialSize<kHeadDim>];
-  };
-  uint64_t keys_full[kStages];
-  uint64_t keys_empty[kStages];
-  uint64_t values_full[kStages];
-  uint64_t values_empty[kStages];
+  QueryTile<kHeadDim> queries[kQueryStages];
+  KvTile<kHeadDim> keys[kKeyStages];
+  KvTile<kHeadDim> values[kValueStages];
+  RingBarriers<kQueryStages> query_barriers;
+  RingBarriers<kKeyStages> key_barriers;
+  RingBarriers<kValueStages> value_barriers;
+  Division division;
+  int32_t num_done[kWarpgroups];
+  float pins[kWarps];
 };
 
 constexpr int kTurnBarrier = 1;  // one for each warpgroup
 constexpr int kRowsBarrier = 3;  // likewise
-constexpr int kConsumersBarrier = 5;
 
 // Lets this warpgroup start products before the other does.
 class Turns {
@@ -93,9 +131,10 @@ class Turns {
   const int warpgroup_;
 };
 
-// Which of the tiles' places comes next, and how often it has been used. The
+// Which of a ring's places comes next, and how often it has been used. The
 // loading warp and the consumers count alike.
-class TileTurn {
+template <int kStages>
+class RingTurn {
  public:
   __device__ int stage() const { return stage_; }
   __device__ uint32_t phase() const { return phase_; }
@@ -110,174 +149,212 @@ class TileTurn {
   uint32_t phase_ = 0;
 };
 
-// The loading warp. Keys past the split's end are whatever memory holds.
+// The loading warp's.
 template <typename T, int kHeadDim>
-__device__ void LoadTiles(const CUtensorMap& key_map,
-                          const CUtensorMap& value_map,
-                          const PagedAttentionArgs<T>& args,
-                          const RowBlock& rows, const KeySplit& split,
-                          TileTurn& turn, Shared<kHeadDim>& shared) {
-  constexpr int kHalves = kHeadDim / kHalf;
-  constexpr int kCopies = kKeys / kKvBlockSize * kHalves;  // lanes that copy
-  const CacheReader<T> cache(args, rows.sequence, rows.kv_head);
-  const int lane = threadIdx.x % 32;
-  const int block = lane / kHalves;  // of the tile's
-  const int half = lane % kHalves;
-  const int32_t last_block = (split.end - 1) / kKvBlockSize;
-  const auto copy = [&](const CUtensorMap& map, int32_t row, Barrier full,
-                        QueryOrKvTile<kHeadDim>& tile) {
+class Loader {
+ public:
+  __device__ Loader(const PrefillMaps& maps, const PagedAttentionArgs<T>& args,
+                    Shared<kHeadDim>& shared)
+      : maps_(maps), args_(args), shared_(shared) {}
+
+  // Rows past the piece's are those of the tokens after it, zeros after the
+  // last. Keys past its end are zeros, but in its last KV block what memory
+  // holds.
+  __device__ void Load(const Piece& piece, const RowItems& items) {
+    LoadQueries(piece.rows, items.tokens_per_block * items.group);
+    if (piece.keys.begin < piece.keys.end) LoadTiles(piece);
+  }
+
+ private:
+  __device__ void LoadQueries(const RowBlock& rows, int32_t rows_per_block) {
+    constexpr int kHalves = kHeadDim / kHalf;
+    const int lane = threadIdx.x % 32;
+    const int stage = query_turn_.stage();
+    QueryTile<kHeadDim>& tile = shared_.queries[stage];
+    const Barrier full(&shared_.query_barriers.full[stage]);
+    Barrier(&shared_.query_barriers.empty[stage]).Wait(query_turn_.phase() ^ 1);
+    if (lane == 0) full.ArriveExpecting(rows_per_block * kHeadDim * 2);
+    __syncwarp();
+    if (lane < kHalves) {
+      StartBoxCopy(SharedAddress(tile.bytes) + lane * tile.kHalfBytes,
+                   maps_.queries, full, rows.kv_head * rows.group,
+                   rows.Token(0), lane);
+    }
+    query_turn_.Advance();
+  }
+
+  __device__ void LoadTiles(const Piece& piece) {
+    constexpr int32_t kBlockGroups = kKvBlockSize / kGroup;
+    const CacheReader<T> cache(args_, piece.rows.sequence, piece.rows.kv_head);
+    const int lane = threadIdx.x % 32;
+    const int32_t last_block = (piece.keys.end - 1) / kKvBlockSize;
+    for (int32_t begin = piece.keys.begin; begin < piece.keys.end;
+         begin += kKeys) {
+      const int32_t index = begin / kKvBlockSize + lane;
+      // What lies before all groups is filled with zeros.
+      int32_t group = -kBlockGroups;
+      if (index <= last_block) {
+        group =
+            (cache.BlockAt(index) * args_.num_kv_heads + piece.rows.kv_head) *
+            kBlockGroups;
+      }
+      Load(maps_.keys, group, shared_.key_barriers, key_turn_, shared_.keys);
+      Load(maps_.values, group, shared_.value_barriers, value_turn_,
+           shared_.values);
+    }
+  }
+
+  // A lane a KV block, whose first group of rows is `group` in memory.
+  template <int kStages>
+  __device__ void Load(const CUtensorMap& map, int32_t group,
+                       RingBarriers<kStages>& barriers, RingTurn<kStages>& turn,
+                       KvTile<kHeadDim> (&tiles)[kStages]) {
+    const int lane = threadIdx.x % 32;
+    const Barrier full(&barriers.full[turn.stage()]);
+    KvTile<kHeadDim>& tile = tiles[turn.stage()];
+    Barrier(&barriers.empty[turn.stage()]).Wait(turn.phase() ^ 1);
     if (lane == 0) full.ArriveExpecting(sizeof(tile.bytes));
     __syncwarp();
-    if (lane >= kCopies) return;
-    StartBoxCopy(SharedAddress(tile.bytes) + half * kHalfBytes +
-                     block * kKvBlockSize * 128,
-                 map, full, row, half);
-  };
-  for (int32_t begin = split.begin; begin < split.end; begin += kKeys) {
-    const int stage = turn.stage();
-    const int32_t row =
-        (cache.BlockAt(min(begin / kKvBlockSize + block, last_block)) *
-             args.num_kv_heads +
-         rows.kv_head) *
-        kKvBlockSize;
-    Barrier(&shared.keys_empty[stage]).Wait(turn.phase() ^ 1);
-    copy(key_map, row, Barrier(&shared.keys_full[stage]), shared.keys[stage]);
-    Barrier(&shared.values_empty[stage]).Wait(turn.phase() ^ 1);
-    copy(value_map, row, Barrier(&shared.values_full[stage]),
-         shared.values[stage]);
+    if (lane < kKeys / kKvBlockSize) {
+      StartBoxCopy(SharedAddress(tile.bytes) + lane * tile.kBlockBytes, map,
+                   full, 0, 0, group);
+    }
     turn.Advance();
   }
+
+  const PrefillMaps& maps_;
+  const PagedAttentionArgs<T>& args_;
+  Shared<kHeadDim>& shared_;
+  RingTurn<kQueryStages> query_turn_;
+  RingTurn<kKeyStages> key_turn_;
+  RingTurn<kValueStages> value_turn_;
+};
+
+// A warp has done with a place.
+__device__ void Release(uint64_t* empty) {
+  if (threadIdx.x % 32 == 0) Barrier(empty).Arrive();
 }
 
-// This warpgroup's 64 rows.
-template <typename T, int kHeadDim>
-__device__ void LoadQueries(const PagedAttentionArgs<T>& args,
-                            const RowBlock& rows, int warpgroup,
-                            QueryOrKvTile<kHeadDim>& tile) {
-  constexpr int kChunks = kHeadDim / 8;
-  // All have done with the last item's.
-  NamedSync(kRowsBarrier + warpgroup, 128);
-#pragma unroll
-  for (int i = 0; i < 64 * kChunks / 128; ++i) {
-    const int index = 128 * i + threadIdx.x % 128;
-    const int row = 64 * warpgroup + index / kChunks;
-    const int chunk = index % kChunks;
-    uint4 value = {};
-    if (rows.IsRow(row)) {
-      value = *reinterpret_cast<const uint4*>(
-          args.q + rows.Offset(row, args.q_stride, kHeadDim) + chunk * 8);
-    }
-    *tile.At(row, chunk) = value;
-  }
-  PublishShared();
-  NamedSync(kRowsBarrier + warpgroup, 128);
-}
-
-// Zeros for the values past num_keys, since whatever memory holds there must
-// not reach a product. All consumers.
+// Zeros for the values past num_keys in their KV block, since whatever memory
+// holds there must not reach a product. Each warpgroup does it for itself.
 template <int kHeadDim>
-__device__ void ClearValues(int32_t num_keys, QueryOrKvTile<kHeadDim>& tile) {
+__device__ void ClearValues(int32_t num_keys, int warpgroup,
+                            KvTile<kHeadDim>& tile) {
   constexpr int kChunks = kHeadDim / 8;
-  for (int i = num_keys * kChunks + threadIdx.x; i < kKeys * kChunks;
-       i += kConsumers) {
+  const int32_t end =
+      (num_keys + kKvBlockSize - 1) / kKvBlockSize * kKvBlockSize;
+  for (int i = num_keys * kChunks + threadIdx.x % 128; i < end * kChunks;
+       i += 128) {
     *tile.At(i / kChunks, i % kChunks) = uint4{};
   }
   PublishShared();
-  NamedSync(kConsumersBarrier, kConsumers);
+  NamedSync(kRowsBarrier + warpgroup, 128);
 }
 
-// A warpgroup's walk over the tiles of one split after the other.
+// A warpgroup's walk over the tiles of one piece after the other.
 template <typename T, int kHeadDim>
 class TileWalk {
  public:
   __device__ TileWalk(Shared<kHeadDim>& shared, int warpgroup)
-      : shared_(shared),
-        queries_(SwizzledFactor(SharedAddress(shared.queries.bytes) +
-                                warpgroup * 64 * 128)),
-        turns_(warpgroup) {}
+      : shared_(shared), warpgroup_(warpgroup), turns_(warpgroup) {}
 
-  __device__ void Run(const KeySplit& split, const Visibility& visibility,
-                      float scale, RowState<kHeadDim>& state) {
+  // queries: a tile of them.
+  __device__ void Run(const QueryTile<kHeadDim>& queries, const KeyRange& keys,
+                      const Visibility& visibility, float scale,
+                      RowState<kHeadDim>& state) {
+    const uint64_t rows =
+        SwizzledFactor(SharedAddress(queries.bytes) + warpgroup_ * 64 * 128);
     float scores[kKeys / 8][4];
     float rescale[2];
     uint32_t weights[kKeys / 16][4];
     turns_.Await();
-    StartScores(turn_, scores);
+    StartScores(rows, scores);
     turns_.Pass();
-    AwaitScores<0>(turn_, scores);
-    Mask<kKeys>(visibility, split.begin, scores);
+    AwaitScores<0>(scores);
+    Mask<kKeys>(visibility, keys.begin, scores);
     Weigh<kKeys>(scores, scale, state.softmax, rescale);
     Pack(scores, weights);
-    const int32_t num_tiles = (split.end - split.begin + kKeys - 1) / kKeys;
+    const int32_t num_tiles = (keys.end - keys.begin + kKeys - 1) / kKeys;
     for (int32_t tile = 1; tile < num_tiles; ++tile) {
-      const TileTurn last = turn_;
-      turn_.Advance();
+      key_turn_.Advance();
       turns_.Await();
-      StartScores(turn_, scores);
-      StartValues(last, weights, state);
+      StartScores(rows, scores);
+      AwaitTile();
+      StartValues(weights, state);
       turns_.Pass();
-      AwaitScores<1>(turn_, scores);
-      Mask<kKeys>(visibility, split.begin + tile * kKeys, scores);
+      AwaitScores<1>(scores);
+      Mask<kKeys>(visibility, keys.begin + tile * kKeys, scores);
       Weigh<kKeys>(scores, scale, state.softmax, rescale);
-      AwaitValues(last, state);
+      PinBefore(&shared_.pins[threadIdx.x / 32],
+                state.softmax.sum[0] + state.softmax.sum[1]);
+      AwaitValues(state);
       Rescale(state.acc, rescale);
       Pack(scores, weights);
     }
-    Barrier(&shared_.values_full[turn_.stage()]).Wait(turn_.phase());
-    const int32_t num_keys = split.end - split.begin - (num_tiles - 1) * kKeys;
-    if (num_keys < kKeys) ClearValues(num_keys, shared_.values[turn_.stage()]);
-    StartValues(turn_, weights, state);
-    AwaitValues(turn_, state);
-    turn_.Advance();
+    key_turn_.Advance();
+    AwaitTile();
+    const int32_t num_keys = keys.end - keys.begin - (num_tiles - 1) * kKeys;
+    if (num_keys % kKvBlockSize != 0) {
+      ClearValues(num_keys, warpgroup_, shared_.values[value_turn_.stage()]);
+    }
+    StartValues(weights, state);
+    AwaitValues(state);
   }
 
  private:
-  __device__ void StartScores(const TileTurn& tile,
-                              float (&scores)[kKeys / 8][4]) {
-    Barrier(&shared_.keys_full[tile.stage()]).Wait(tile.phase());
-    const uint64_t keys =
-        SwizzledFactor(SharedAddress(shared_.keys[tile.stage()].bytes));
+  using Tile = KvTile<kHeadDim>;
+
+  __device__ void StartScores(uint64_t rows, float (&scores)[kKeys / 8][4]) {
+    const int stage = key_turn_.stage();
+    Barrier(&shared_.key_barriers.full[stage]).Wait(key_turn_.phase());
+    const uint64_t keys = SwizzledFactor(
+        SharedAddress(shared_.keys[stage].bytes), Tile::kGroupBytes);
     HoldSums(scores);
     BeginProducts();
 #pragma unroll
     for (int k = 0; k < kHeadDim / 16; ++k) {
-      const uint64_t offset = k / 4 * (kHalfBytes >> 4) + k % 4 * 2;
-      Multiply(T{}, queries_ + offset, keys + offset, k > 0, scores);
+      const uint64_t half = k / 4;
+      const uint64_t in_half = k % 4 * 2;
+      Multiply(T{},
+               rows + half * (QueryTile<kHeadDim>::kHalfBytes >> 4) + in_half,
+               keys + half * (Tile::kHalfBytes >> 4) + in_half, k > 0, scores);
     }
     EndProducts();
   }
 
   template <int kPending>
-  __device__ void AwaitScores(const TileTurn& tile,
-                              float (&scores)[kKeys / 8][4]) {
+  __device__ void AwaitScores(float (&scores)[kKeys / 8][4]) {
     AwaitProducts<kPending>();
     HoldSums(scores);
-    Release(&shared_.keys_empty[tile.stage()]);
+    Release(&shared_.key_barriers.empty[key_turn_.stage()]);
   }
 
-  __device__ void StartValues(const TileTurn& tile,
-                              const uint32_t (&weights)[kKeys / 16][4],
+  // Of values.
+  __device__ void AwaitTile() {
+    Barrier(&shared_.value_barriers.full[value_turn_.stage()])
+        .Wait(value_turn_.phase());
+  }
+
+  __device__ void StartValues(const uint32_t (&weights)[kKeys / 16][4],
                               RowState<kHeadDim>& state) {
-    Barrier(&shared_.values_full[tile.stage()]).Wait(tile.phase());
     const uint64_t values = SwizzledColumns(
-        SharedAddress(shared_.values[tile.stage()].bytes), kHalfBytes);
+        SharedAddress(shared_.values[value_turn_.stage()].bytes),
+        Tile::kHalfBytes, Tile::kGroupBytes);
     HoldSums(state.acc);
     BeginProducts();
 #pragma unroll
     for (int k = 0; k < kKeys / 16; ++k) {
-      AddProduct(T{}, weights[k], values + k * (16 * 128 >> 4), state.acc);
+      AddProduct(T{}, weights[k], values + k * (2 * Tile::kGroupBytes >> 4),
+                 state.acc);
     }
     EndProducts();
   }
 
-  __device__ void AwaitValues(const TileTurn& tile, RowState<kHeadDim>& state) {
+  __device__ void AwaitValues(RowState<kHeadDim>& state) {
     AwaitProducts<0>();
     HoldSums(state.acc);
-    Release(&shared_.values_empty[tile.stage()]);
-  }
-
-  static __device__ void Release(uint64_t* empty) {
-    if (threadIdx.x % 32 == 0) Barrier(empty).Arrive();
+    Release(&shared_.value_barriers.empty[value_turn_.stage()]);
+    value_turn_.Advance();
   }
 
   static __device__ void Pack(const float (&scores)[kKeys / 8][4],
@@ -289,44 +366,189 @@ class TileWalk {
   }
 
   Shared<kHeadDim>& shared_;
-  const uint64_t queries_;
+  const int warpgroup_;
   const Turns turns_;
-  TileTurn turn_;
+  RingTurn<kKeyStages> key_turn_;
+  RingTurn<kValueStages> value_turn_;
 };
 
+// A warp's 16 rows, from warp_row on: through the tile, which nobody reads any
+// longer, so that they leave 16 bytes a thread.
 template <typename T, int kHeadDim>
-__device__ void Consume(const PagedAttentionArgs<T>& args, const RowBlock& rows,
-                        const KeySplit& split, int warpgroup,
-                        TileWalk<T, kHeadDim>& walk, Shared<kHeadDim>& shared) {
-  const int warp_row = threadIdx.x / 32 * 16;
-  RowState<kHeadDim> state;
-  if (split.begin < split.end) {
-    LoadQueries(args, rows, warpgroup, shared.queries);
-    walk.Run(split, FindVisibility(rows, warp_row, args.window),
-             args.scale * kLog2E, state);
-  }
-  if (split.count == 1) {
-    if (split.index == 0) StoreRows(args, rows, warp_row, state);
-    return;
-  }
-  NamedSync(kConsumersBarrier, kConsumers);  // all have read their tiles
-  StorePartials(state, 16, shared.partials + warp_row);
-  AwaitCluster();  // all have stored
-  if (split.index < split.count) {
-    StoreJoined<kHeadDim>(args, rows, split, kRows, kWarps, shared.partials);
+__device__ void StoreThroughTile(const PagedAttentionArgs<T>& args,
+                                 const RowBlock& rows, int warp_row,
+                                 const RowState<kHeadDim>& state,
+                                 QueryTile<kHeadDim>& tile) {
+  constexpr int kChunks = kHeadDim / 8;
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const float sum = SumOfRow(state.softmax.sum[r]);
+    const float inverse = sum != 0.0f ? 1.0f / sum : 0.0f;
+#pragma unroll
+    for (int d = 0; d < kChunks; ++d) {
+      auto* const chunk =
+          reinterpret_cast<uint32_t*>(tile.At(warp_row + lane / 4 + 8 * r, d));
+      chunk[lane % 4] = PackPair<T>(state.acc[d][2 * r] * inverse,
+                                    state.acc[d][2 * r + 1] * inverse);
+    }
   }
   __syncwarp();
-  AwaitCluster();  // all have read
+#pragma unroll
+  for (int i = 0; i < 16 * kChunks / 32; ++i) {
+    const int row = warp_row + (32 * i + lane) / kChunks;
+    const int chunk = lane % kChunks;
+    if (!rows.IsRow(row)) continue;
+    T* const out =
+        args.out +
+        rows.Offset(row, int64_t{args.num_heads} * kHeadDim, kHeadDim) +
+        8 * chunk;
+    *reinterpret_cast<uint4*>(out) = *tile.At(row, chunk);
+  }
 }
+
+// Where thread blocks leave their parts of items.
+class PartStore {
+ public:
+  explicit __device__ PartStore(void* workspace)
+      : num_done_(static_cast<int32_t*>(workspace)),
+        parts_(reinterpret_cast<float4*>(num_done_ +
+                                         kMaxDividedItems * kWarpgroups)) {}
+
+  template <int kHeadDim>
+  __device__ void Store(int32_t part, const RowState<kHeadDim>& state) const {
+    float4* const to = At<kHeadDim>(part);
+#pragma unroll
+    for (int d = 0; d < kHeadDim / 8; ++d) {
+      to[d * kConsumers] = {state.acc[d][0], state.acc[d][1], state.acc[d][2],
+                            state.acc[d][3]};
+    }
+    const Softmax& softmax = state.softmax;
+    to[kHeadDim / 8 * kConsumers] = {softmax.max[0], softmax.max[1],
+                                     softmax.sum[0], softmax.sum[1]};
+  }
+
+  // Whether all of the item's parts of this warpgroup have been stored.
+  __device__ bool IsLast(const Piece& piece, int warpgroup,
+                         int32_t& shared_count) const {
+    __threadfence();
+    NamedSync(kRowsBarrier + warpgroup, 128);
+    int32_t* const num_done = num_done_ + piece.item * kWarpgroups + warpgroup;
+    if (threadIdx.x % 128 == 0) shared_count = atomicAdd(num_done, 1);
+    NamedSync(kRowsBarrier + warpgroup, 128);
+    if (shared_count != piece.last_block - piece.first_block) return false;
+    if (threadIdx.x % 128 == 0) *num_done = 0;
+    __threadfence();
+    return true;
+  }
+
+  // In the order of blocks, whoever does it.
+  template <int kHeadDim, typename T>
+  __device__ void Join(const Piece& piece, const PrefillWork<T, kKeys>& work,
+                       RowState<kHeadDim>& state) const {
+    const auto softmax_of = [&](int32_t block) {
+      return __ldcg(At<kHeadDim>(work.PlaceOf(piece, block)) +
+                    kHeadDim / 8 * kConsumers);
+    };
+    float max[2] = {-INFINITY, -INFINITY};
+    for (int32_t b = piece.first_block; b <= piece.last_block; ++b) {
+      const float4 part = softmax_of(b);
+      max[0] = fmaxf(max[0], part.x);
+      max[1] = fmaxf(max[1], part.y);
+    }
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      if (max[r] == -INFINITY) max[r] = 0.0f;
+    }
+    state = {};
+#pragma unroll 2
+    for (int32_t b = piece.first_block; b <= piece.last_block; ++b) {
+      const float4* const part = At<kHeadDim>(work.PlaceOf(piece, b));
+      const float4 softmax = softmax_of(b);
+      const float weight[2] = {Exp2(softmax.x - max[0]),
+                               Exp2(softmax.y - max[1])};
+      state.softmax.sum[0] += weight[0] * softmax.z;
+      state.softmax.sum[1] += weight[1] * softmax.w;
+#pragma unroll
+      for (int d = 0; d < kHeadDim / 8; ++d) {
+        const float4 values = __ldcg(part + d * kConsumers);
+        state.acc[d][0] += weight[0] * values.x;
+        state.acc[d][1] += weight[0] * values.y;
+        state.acc[d][2] += weight[1] * values.z;
+        state.acc[d][3] += weight[1] * values.w;
+      }
+    }
+  }
+
+ private:
+  // This thread's.
+  template <int kHeadDim>
+  __device__ float4* At(int32_t part) const {
+    return parts_ + int64_t{part} * kPartVectors<kHeadDim> + threadIdx.x;
+  }
+
+  int32_t* const num_done_;  // [kMaxDividedItems, kWarpgroups]
+  float4* const parts_;
+};
+
+// A warpgroup's side of one piece after the other.
+template <typename T, int kHeadDim>
+class Consumer {
+ public:
+  __device__ Consumer(const PagedAttentionArgs<T>& args,
+                      Shared<kHeadDim>& shared, int warpgroup)
+      : args_(args),
+        shared_(shared),
+        warpgroup_(warpgroup),
+        walk_(shared, warpgroup) {}
+
+  __device__ void Consume(const Piece& piece, const PrefillWork<T, kKeys>& work,
+                          void* workspace) {
+    const int warp_row = threadIdx.x / 32 * 16;
+    const int stage = turn_.stage();
+    QueryTile<kHeadDim>& queries = shared_.queries[stage];
+    Barrier(&shared_.query_barriers.full[stage]).Wait(turn_.phase());
+    RowState<kHeadDim> state;
+    if (piece.keys.begin < piece.keys.end) {
+      walk_.Run(queries, piece.keys,
+                FindVisibility(piece.rows, warp_row, args_.window),
+                args_.scale * kLog2E, state);
+    }
+    if (piece.is_whole() || Join(piece, work, workspace, state)) {
+      NamedSync(kRowsBarrier + warpgroup_, 128);  // all have read their queries
+      StoreThroughTile(args_, piece.rows, warp_row, state, queries);
+      __syncwarp();
+      PublishShared();
+    }
+    Release(&shared_.query_barriers.empty[stage]);
+    turn_.Advance();
+  }
+
+ private:
+  // Whether `state` is the whole item's now.
+  __device__ bool Join(const Piece& piece, const PrefillWork<T, kKeys>& work,
+                       void* workspace, RowState<kHeadDim>& state) {
+    const PartStore parts(workspace);
+    parts.Store(work.PlaceOf(piece, static_cast<int32_t>(blockIdx.x)), state);
+    if (!parts.IsLast(piece, warpgroup_, shared_.num_done[warpgroup_])) {
+      return false;
+    }
+    parts.Join(piece, work, state);
+    return true;
+  }
+
+  const PagedAttentionArgs<T>& args_;
+  Shared<kHeadDim>& shared_;
+  const int warpgroup_;
+  TileWalk<T, kHeadDim> walk_;
+  RingTurn<kQueryStages> turn_;
+};
 
 template <int kHeadDim>
 __device__ void InitBarriers(Shared<kHeadDim>& shared) {
-  for (int stage = 0; stage < kStages; ++stage) {
-    Barrier(&shared.keys_full[stage]).Init(1);
-    Barrier(&shared.keys_empty[stage]).Init(kWarps);
-    Barrier(&shared.values_full[stage]).Init(1);
-    Barrier(&shared.values_empty[stage]).Init(kWarps);
-  }
+  shared.query_barriers.Init();
+  shared.key_barriers.Init();
+  shared.value_barriers.Init();
   PublishBarriers();
 }
 
@@ -334,14 +556,17 @@ __device__ void InitBarriers(Shared<kHeadDim>& shared) {
 
 // What an aligned Shared needs.
 template <int kHeadDim>
-constexpr size_t kSharedBytes = 5 * kKeys* kHeadDim * 2 + 2048;
+constexpr size_t kSharedBytes = size_t{kQueryStages + kKeyStages +
+                                       kValueStages} *
+                                    kKeys* kHeadDim * 2 +
+                                kMaxDividedItems * sizeof(int32_t) + 1536;
 
 template <typename T, int kHeadDim>
 __global__ void __launch_bounds__(kThreads, 1)
-    Sm90PrefillKernel(const __grid_constant__ CUtensorMap key_map,
-                      const __grid_constant__ CUtensorMap value_map,
-                      const PagedAttentionArgs<T> args, const RowItems items,
-                      int32_t num_splits) {
+    Sm90PrefillKernel(const __grid_constant__ PrefillMaps maps,
+                      const __grid_constant__ PagedAttentionArgs<T> args,
+                      const __grid_constant__ RowItems items, bool is_divided,
+                      void* workspace) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   extern __shared__ unsigned char memory[];
   auto& shared = *reinterpret_cast<Shared<kHeadDim>*>(
@@ -351,98 +576,112 @@ __global__ void __launch_bounds__(kThreads, 1)
   __syncthreads();
   LetNextKernelStart();
   WaitForInputs();
-  const auto for_items = [&](auto function) {
-    const auto step = static_cast<int32_t>(gridDim.x) / num_splits;
-    for (int32_t item = static_cast<int32_t>(blockIdx.x) / num_splits;
-         item < items.count(); item += step) {
-      const RowBlock rows = items.Find<kRows>(args, item);
-      if (rows.first_row >= rows.num_rows) continue;
-      function(rows, FindKeySplit<kRows, kKeys>(args, rows, num_splits,
-                                                kMinSplitTiles));
-    }
-  };
+  if (is_divided) PrefillWork<T, kKeys>::Divide(args, items, shared.division);
+  PrefillWork<T, kKeys> work(args, items,
+                             is_divided ? &shared.division : nullptr);
+  Piece piece;
   if (threadIdx.x >= kConsumers) {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
     if (threadIdx.x >= kConsumers + 32) return;
-    TileTurn turn;
-    for_items([&](const RowBlock& rows, const KeySplit& split) {
-      LoadTiles<T>(key_map, value_map, args, rows, split, turn, shared);
-    });
+    Loader<T, kHeadDim> loader(maps, args, shared);
+    while (work.Next(piece)) loader.Load(piece, items);
     return;
   }
-  asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
   const int warpgroup = __shfl_sync(kAllLanes, threadIdx.x / 128, 0);
-  TileWalk<T, kHeadDim> walk(shared, warpgroup);
-  for_items([&](const RowBlock& rows, const KeySplit& split) {
-    Consume(args, rows, split, warpgroup, walk, shared);
-  });
+  Consumer<T, kHeadDim> consumer(args, shared, warpgroup);
+  while (work.Next(piece)) consumer.Consume(piece, work, workspace);
 #else
   __trap();  // built for a Hopper without its own instructions
 #endif
 }
 
-// Of all blocks: their number is not known here, nor needed.
+// Of all KV blocks: their number is not known here, nor needed.
 template <typename T>
 CUtensorMap CacheMap(const PagedAttentionArgs<T>& args, const T* cache) {
-  constexpr uint64_t kManyRows = uint64_t{1} << 31;
+  constexpr uint64_t kManyGroups = uint64_t{1} << 31;
   const auto head_dim = static_cast<uint64_t>(args.head_dim);
-  return EncodeTensorMap<3>(cache, {kHalf, kManyRows, head_dim / kHalf},
-                            {head_dim * 2, kHalf * 2},
-                            {kHalf, kKvBlockSize, 1});
+  const auto halves = static_cast<uint32_t>(args.head_dim / kHalf);
+  return EncodeTensorMap<4>(cache, {kHalf, kGroup, halves, kManyGroups},
+                            {head_dim * 2, kHalf * 2, kGroup * head_dim * 2},
+                            {kHalf, kGroup, halves, kKvBlockSize / kGroup});
+}
+
+template <typename T>
+CUtensorMap QueryMap(const PrefillAttentionArgs<T>& args,
+                     const RowItems& items) {
+  const PagedAttentionArgs<T>& attention = args.attention;
+  const auto head_dim = static_cast<uint64_t>(attention.head_dim);
+  return EncodeTensorMap<4>(
+      attention.q,
+      {kHalf, static_cast<uint64_t>(attention.num_heads),
+       static_cast<uint64_t>(args.num_tokens), head_dim / kHalf},
+      {head_dim * 2, static_cast<uint64_t>(attention.q_stride) * 2, kHalf * 2},
+      {kHalf, static_cast<uint32_t>(items.group),
+       static_cast<uint32_t>(items.tokens_per_block), 1});
 }
 
 template <typename T, int kHeadDim>
-void LaunchPrefill(const PagedAttentionArgs<T>& args, int32_t max_queries,
+void LaunchPrefill(const PrefillAttentionArgs<T>& args, void* workspace,
                    CudaStream stream) {
-  static thread_local const ClusterRoom room = [] {
+  static thread_local const bool is_allowed = [] {
     AllowSharedMemory(Sm90PrefillKernel<T, kHeadDim>, kSharedBytes<kHeadDim>);
-    return FindClusterRoom(
-        Sm90PrefillKernel<T, kHeadDim>,
-        {.block = kThreads, .shared_bytes = kSharedBytes<kHeadDim>});
+    return true;
   }();
-  const RowItems items = CountRowItems<kRows>(args, max_queries);
-  const int32_t num_splits = ChooseKeySplits(items.count(), room);
-  // Members of a cluster keep their partial results where tiles were, so there
-  // each has one item.
-  const int32_t blocks = num_splits == 1 ? std::min(items.count(), room[0])
-                                         : items.count() * num_splits;
-  Launch(Sm90PrefillKernel<T, kHeadDim>,
-         {.grid = dim3(static_cast<uint32_t>(blocks)),
-          .block = kThreads,
-          .shared_bytes = kSharedBytes<kHeadDim>,
-          .cluster = static_cast<uint32_t>(num_splits)},
-         stream, CacheMap(args, args.k_cache), CacheMap(args, args.v_cache),
-         args, items, num_splits);
+  static_cast<void>(is_allowed);
+  const RowItems items = CountRowItems(args, kRows);
+  const int32_t num_multiprocessors = CurrentDevice().num_multiprocessors;
+  const bool is_divided = IsDivided(items.count(), num_multiprocessors);
+  const int32_t blocks = is_divided
+                             ? num_multiprocessors
+                             : std::min(items.count(), num_multiprocessors);
+  Launch(
+      Sm90PrefillKernel<T, kHeadDim>,
+      {.grid = dim3(static_cast<uint32_t>(blocks)),
+       .block = kThreads,
+       .shared_bytes = kSharedBytes<kHeadDim>},
+      stream,
+      PrefillMaps{.queries = QueryMap(args, items),
+                  .keys = CacheMap(args.attention, args.attention.k_cache),
+                  .values = CacheMap(args.attention, args.attention.v_cache)},
+      args.attention, items, is_divided, workspace);
 }
 
 }  // namespace
 
 bool Sm90PrefillSupported() { return TensorMapsSupported(); }
 
+size_t PrefillWorkspaceBytes() {
+  constexpr int kMaxHeadDim = 128;
+  return kMaxDividedItems * kWarpgroups * sizeof(int32_t) +
+         static_cast<size_t>(CurrentDevice().num_multiprocessors) *
+             kPartsPerBlock * kPartVectors<kMaxHeadDim> * sizeof(float4);
+}
+
 template <typename T>
-void Sm90PrefillAttention(const PagedAttentionArgs<T>& args,
-                          int32_t max_queries, CudaStream stream) {
+void Sm90PrefillAttention(const PrefillAttentionArgs<T>& args, void* workspace,
+                          CudaStream stream) {
   if constexpr (sizeof(T) == 2) {
-    if (args.head_dim == 64) {
-      return LaunchPrefill<T, 64>(args, max_queries, stream);
+    if (args.attention.head_dim == 64) {
+      return LaunchPrefill<T, 64>(args, workspace, stream);
     }
-    LaunchPrefill<T, 128>(args, max_queries, stream);
+    LaunchPrefill<T, 128>(args, workspace, stream);
   }
 }
 
 template <typename T>
-void PrefillAttention(const PagedAttentionArgs<T>& args, int32_t max_queries,
+void PrefillAttention(const PrefillAttentionArgs<T>& args, void* workspace,
                       CudaStream stream) {
   if (Sm90PrefillSupported()) {
-    return Sm90PrefillAttention(args, max_queries, stream);
+    return Sm90PrefillAttention(args, workspace, stream);
   }
-  Sm80PrefillAttention(args, max_queries, stream);
+  Sm80PrefillAttention(args, stream);
 }
 
 #define DROVER_INSTANTIATE(T)                                               \
-  template void Sm90PrefillAttention(const PagedAttentionArgs<T>&, int32_t, \
+  template void Sm90PrefillAttention(const PrefillAttentionArgs<T>&, void*, \
                                      CudaStream);                           \
-  template void PrefillAttention(const PagedAttentionArgs<T>&, int32_t,     \
+  template void PrefillAttention(const PrefillAttentionArgs<T>&, void*,     \
                                  CudaStream);
 DROVER_INSTANTIATE(float)
 DROVER_INSTANTIATE(Float16)

@@ -14,26 +14,30 @@ namespace drover::kernels::cuda {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
 // What wgmma is told of a factor (PTX ISA, "Matrix descriptor"): eight rows
-// make a swizzled group of 1024 bytes, on which the first row is aligned.
+// make a swizzled group of 1024 bytes, on which the first row is aligned; the
+// next group is group_bytes further.
 __device__ __forceinline__ uint64_t SwizzledRows(uint32_t address,
-                                                 uint32_t leading_bytes) {
+                                                 uint32_t leading_bytes,
+                                                 uint32_t group_bytes) {
   constexpr uint64_t kSwizzle128 = uint64_t{1} << 62;
-  constexpr uint64_t kGroupBytes = uint64_t{1024 >> 4} << 32;
-  return kSwizzle128 | kGroupBytes | uint64_t{leading_bytes >> 4} << 16 |
+  return kSwizzle128 | uint64_t{group_bytes >> 4} << 32 |
+         uint64_t{leading_bytes >> 4} << 16 |
          static_cast<uint64_t>((address & 0x3ffff) >> 4);
 }
 
 // Of one whose depth is contiguous; `address` is that of its first row plus 32
 // bytes for every 16 of depth.
-__device__ __forceinline__ uint64_t SwizzledFactor(uint32_t address) {
-  return SwizzledRows(address, /*leading_bytes=*/16);
+__device__ __forceinline__ uint64_t
+SwizzledFactor(uint32_t address, uint32_t group_bytes = 1024) {
+  return SwizzledRows(address, /*leading_bytes=*/16, group_bytes);
 }
 
 // Of one whose columns are contiguous: a row for each of the depth, and the
 // columns from 64 on `half_bytes` further than those before.
 __device__ __forceinline__ uint64_t SwizzledColumns(uint32_t address,
-                                                    uint32_t half_bytes) {
-  return SwizzledRows(address, half_bytes);
+                                                    uint32_t half_bytes,
+                                                    uint32_t group_bytes) {
+  return SwizzledRows(address, half_bytes, group_bytes);
 }
 
 // Around products: before the first one and after other use of their sums.
@@ -47,6 +51,16 @@ __device__ __forceinline__ void EndProducts() {
 template <int kPending>
 __device__ __forceinline__ void AwaitProducts() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
+}
+
+// The compiler moves an AwaitProducts that follows ahead of work that it does
+// not see to depend on it, but not ahead of this store of what has come of it.
+// One place for each warp.
+__device__ __forceinline__ void PinBefore(float* in_shared, float result) {
+  if (threadIdx.x % 32 != 0) return;
+  asm volatile("st.shared.f32 [%0], %1;" ::"r"(SharedAddress(in_shared)),
+               "f"(result)
+               : "memory");
 }
 
 // Operands of the next: the registers of `sums`, by name and by number.

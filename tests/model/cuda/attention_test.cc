@@ -284,14 +284,20 @@ INSTANTIATE_TEST_SUITE_P(
         Case{{8, 2, 128, 100}, {{1, 50}, {1, 100}, {1, 101}, {1, 1000}}},
         Case{{32, 8, 128}, std::vector<Lengths>(40, {1, 130})}));
 
-class PrefillAttentionTest : public AttentionTest {};
+class PrefillAttentionTest : public AttentionTest {
+ protected:
+  PrefillAttentionArgs<BFloat16> PrefillArgs(BFloat16* qkv, BFloat16* out) {
+    return {.attention = Args(qkv, out),
+            .num_tokens = problem_.num_tokens(),
+            .max_queries = problem_.max_queries()};
+  }
+};
 
 TEST_P(PrefillAttentionTest, EqualsThePlainKernel) {
   const std::vector<float> expected = Reference();
   const DeviceArray<BFloat16> qkv(rotated_);
   const DeviceArray<BFloat16> out(Zeros());
-  Sm80PrefillAttention(Args(qkv.get(), out.get()), problem_.max_queries(),
-                       nullptr);
+  Sm80PrefillAttention(PrefillArgs(qkv.get(), out.get()), nullptr);
   ExpectNear(ToFloats(out.Read()), expected);
 }
 
@@ -300,9 +306,15 @@ TEST_P(PrefillAttentionTest, EqualsThePlainKernelOnHopper) {
   const std::vector<float> expected = Reference();
   const DeviceArray<BFloat16> qkv(rotated_);
   const DeviceArray<BFloat16> out(Zeros());
-  Sm90PrefillAttention(Args(qkv.get(), out.get()), problem_.max_queries(),
+  const DeviceArray<char> workspace{std::vector<char>(PrefillWorkspaceBytes())};
+  Sm90PrefillAttention(PrefillArgs(qkv.get(), out.get()), workspace.get(),
                        nullptr);
-  ExpectNear(ToFloats(out.Read()), expected);
+  const std::vector<float> first = ToFloats(out.Read());
+  ExpectNear(first, expected);
+  // The workspace is ready again, and whoever is last joins in one order.
+  Sm90PrefillAttention(PrefillArgs(qkv.get(), out.get()), workspace.get(),
+                       nullptr);
+  EXPECT_EQ(ToFloats(out.Read()), first);
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -319,8 +331,15 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{{32, 32, 128}, {{700, 1000}, {512, 512}, {5, 0}}},
                     Case{{16, 16, 128, 300},
                          {{600, 900}, {513, 513}, {64, 700}}},
-                    // Few rows and many keys: splits.
+                    // Few rows and many keys: even parts.
                     Case{{32, 8, 128}, {{64, 5000}}},
+                    Case{{8, 1, 128}, {{16, 9000}}},
+                    // Tiles are dealt out.
+                    Case{{32, 8, 128}, {{30, 6000}, {98, 98}, {5, 0}}},
+                    Case{{32, 8, 128}, {{192, 3001}}},
+                    Case{{28, 4, 128}, {{100, 2000}, {90, 700}}},
+                    Case{{32, 8, 64}, {{150, 1500}, {150, 333}}},
+                    Case{{32, 32, 128, 500}, {{190, 1100}, {40, 2000}}},
                     Case{{8, 2, 64, 3000}, {{20, 4000}, {3, 100}, {70, 70}}}));
 
 }  // namespace
