@@ -99,6 +99,11 @@ class TypedLlama : public CudaLlama {
   // The residual stream has the embeddings of all ids.
   absl::Status PlaceGivenRows(const StepShape& shape, cudaStream_t stream);
   absl::Status Layer(size_t index, const StepShape& shape, cudaStream_t stream);
+  // What comes after attention, of `attended` [num_rows, q_size].
+  absl::Status FinishLayer(size_t index, const T* attended, int32_t num_rows,
+                           cudaStream_t stream);
+  // Attention, and what comes after it for the rows that are wanted.
+  absl::Status FinishLastLayer(const StepShape& shape, cudaStream_t stream);
   absl::Status NormAndProject(const void* norm, const DeviceLinear& linear,
                               T* out, int32_t num_rows, cudaStream_t stream);
   // Adds x . weight^T to the residual stream, or leaves that to the next norm.
@@ -112,6 +117,9 @@ class TypedLlama : public CudaLlama {
     return num_rows == 1 && residual_.can_join();
   }
   bool CanJoinInGemv() const;
+  bool IsLast(size_t layer) const {
+    return layer + 1 == weights_.layers.size();
+  }
   absl::Status ForwardInPieces(const StepShape& shape, cudaStream_t stream);
   absl::Status LayerInPieces(size_t index, const StepShape& shape,
                              const Pieces& pieces, cudaStream_t stream);
@@ -323,14 +331,42 @@ absl::Status TypedLlama<T>::Layer(size_t index, const StepShape& shape,
   const int32_t num_rows = shape.num_rows;
   DROVER_RETURN_IF_ERROR(
       NormAndProject(layer.input_norm, layer.qkv, qkv_, num_rows, stream));
+  if (IsLast(index) && shape.wants_few()) return FinishLastLayer(shape, stream);
   Attend(index, shape, stream);
+  return FinishLayer(index, attended_, num_rows, stream);
+}
+
+template <typename T>
+absl::Status TypedLlama<T>::FinishLayer(size_t index, const T* attended,
+                                        int32_t num_rows, cudaStream_t stream) {
+  const DeviceLayer& layer = weights_.layers[index];
   DROVER_RETURN_IF_ERROR(ProjectAndAdd(DeviceCollective::kAttention, layer.o,
-                                       attended_, num_rows,
+                                       attended, num_rows,
                                        /*is_last=*/false, stream));
-  const bool is_last = index + 1 == weights_.layers.size();
-  DROVER_RETURN_IF_ERROR(Mlp(layer, num_rows, is_last, stream));
-  return is_last ? residual_.Norm(/*weight=*/nullptr, num_rows, stream)
-                 : absl::OkStatus();
+  DROVER_RETURN_IF_ERROR(Mlp(layer, num_rows, IsLast(index), stream));
+  return IsLast(index) ? residual_.Norm(/*weight=*/nullptr, num_rows, stream)
+                       : absl::OkStatus();
+}
+
+template <typename T>
+absl::Status TypedLlama<T>::FinishLastLayer(const StepShape& shape,
+                                            cudaStream_t stream) {
+  const size_t index = weights_.layers.size() - 1;
+  if (shape.num_wanted == 0) {
+    RopeAppend(index, 0, shape.num_rows, stream);
+    return absl::OkStatus();
+  }
+  Attend(index, shape, stream);
+  // Attention was the last to read the projections.
+  kernels::cuda::GatherRows<T>(
+      {.table = attended_,
+       .ids = shape.wanted_rows,
+       .out = qkv_,
+       .num_rows = shape.num_wanted,
+       .row_size = config_.num_heads * config_.head_dim},
+      stream);
+  residual_.Keep(shape.wanted_rows, shape.num_wanted, stream);
+  return FinishLayer(index, qkv_, shape.num_wanted, stream);
 }
 
 template <typename T>
@@ -495,6 +531,7 @@ absl::Status TypedLlama<T>::ForwardInPieces(const StepShape& shape,
   for (size_t i = 0; i < weights_.layers.size(); ++i) {
     DROVER_RETURN_IF_ERROR(LayerInPieces(i, shape, pieces, stream));
   }
+  if (shape.wants_few()) return absl::OkStatus();
   for (const Piece& piece : pieces) {
     DROVER_RETURN_IF_ERROR(residual_.Receive(DeviceCollective::kMlp, piece,
                                              /*weight=*/nullptr, stream));
@@ -502,7 +539,8 @@ absl::Status TypedLlama<T>::ForwardInPieces(const StepShape& shape,
   return absl::OkStatus();
 }
 
-// Ends with both pieces' sums after the MLP under way.
+// Ends with both pieces' sums after the MLP under way, or, in the last layer
+// and for few rows, complete.
 template <typename T>
 absl::Status TypedLlama<T>::LayerInPieces(size_t index, const StepShape& shape,
                                           const Pieces& pieces,
@@ -522,6 +560,7 @@ absl::Status TypedLlama<T>::LayerInPieces(size_t index, const StepShape& shape,
                     residual_.normed() + piece.begin * config_.hidden_size,
                     qkv_ + piece.begin * qkv_size(), piece.size(), stream));
   }
+  if (IsLast(index) && shape.wants_few()) return FinishLastLayer(shape, stream);
   Attend(index, shape, stream);
   const int64_t q_size = config_.num_heads * config_.head_dim;
   for (const Piece& piece : pieces) {

@@ -30,9 +30,16 @@ struct StepShape {
   int32_t num_decodes = 0;  // of the sequences, with one token
   int32_t max_queries = 1;  // tokens of the longest chunk
   std::vector<GivenRows> given_rows;
+  // The rows that a Forward is for, ascending, on the device; or null: all are.
+  const int32_t* wanted_rows = nullptr;
+  int32_t num_wanted = 0;
   // Whether inputs() are complete before the forward's first kernel begins, as
   // they are before a graph.
   bool inputs_are_settled = false;
+
+  bool wants_few() const {
+    return wanted_rows != nullptr && num_wanted < num_rows;
+  }
 };
 
 struct CudaLlamaLimits {
@@ -65,11 +72,12 @@ class CudaLlama {
   // Where BuildInputs writes.
   virtual const StepInputs& inputs() const = 0;
 
-  // The hidden states of all rows before the final norm.
+  // The hidden states before the final norm of all rows, or, if it wants few,
+  // of those, one after another.
   virtual absl::Status Forward(const StepShape& shape, cudaStream_t stream) = 0;
 
-  // The logits of some rows of the last Forward, for logits(). rows: indices
-  // on the device, or null for the first num_rows.
+  // The logits of some rows that the last Forward left, for logits(). rows:
+  // indices on the device, or null for the first num_rows.
   virtual absl::Status Logits(const int32_t* rows, int32_t num_rows,
                               cudaStream_t stream) = 0;
 

@@ -109,8 +109,10 @@ absl::Status CudaStepRunner::EnqueueEager(Flight& flight) {
   DROVER_RETURN_IF_ERROR(AwaitAnswersFree());
   DROVER_RETURN_IF_ERROR(EnqueueScores(upload));
   if (upload.num_samples() > 0) {
-    DROVER_RETURN_IF_ERROR(
-        llama_->Logits(upload.sample_rows(), upload.num_samples(), stream_));
+    // If it wanted few, they are all that is there.
+    const int32_t* const rows =
+        upload.shape().wants_few() ? nullptr : upload.sample_rows();
+    DROVER_RETURN_IF_ERROR(llama_->Logits(rows, upload.num_samples(), stream_));
   }
   DROVER_RETURN_IF_CUDA_ERROR(cudaEventRecord(flight.forward_done, stream_));
   if (upload.num_samples() == 0) return absl::OkStatus();

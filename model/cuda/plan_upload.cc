@@ -104,6 +104,10 @@ absl::Status PlanUpload::Pack(const BatchPlan& plan,
     }
     if (decodes) shape_.num_decodes = shape_.num_sequences;
   }
+  if (num_scores_ == 0) {
+    shape_.wanted_rows = sample_rows();
+    shape_.num_wanted = num_samples_;
+  }
   return absl::OkStatus();
 }
 

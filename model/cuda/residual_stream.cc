@@ -20,7 +20,7 @@ template <typename T>
 void ResidualStream<T>::Take(Arena& arena, int64_t max_rows) {
   places_[0] = arena.Take<T>(max_rows * hidden_size_);
   places_[1] = arena.Take<T>(is_divided() ? hidden_size_ : 0);
-  normed_ = arena.Take<T>(max_rows * hidden_size_);
+  normed_place_ = arena.Take<T>(max_rows * hidden_size_);
   partials_ = arena.Take<float>(kNumPartials * kernels::cuda::kMaxSkinnyTokens *
                                 hidden_size_);
   Begin();
@@ -30,8 +30,22 @@ template <typename T>
 void ResidualStream<T>::Begin() {
   rows_ = places_[0];
   other_ = places_[1];
+  normed_ = normed_place_;
   has_partials_ = false;
   open_.reset();
+}
+
+template <typename T>
+void ResidualStream<T>::Keep(const int32_t* ids, int32_t num_rows,
+                             cudaStream_t stream) {
+  DROVER_CHECK(is_complete());
+  kernels::cuda::GatherRows<T>({.table = rows_,
+                                .ids = ids,
+                                .out = normed_,
+                                .num_rows = num_rows,
+                                .row_size = hidden_size_},
+                               stream);
+  std::swap(rows_, normed_);
 }
 
 template <typename T>

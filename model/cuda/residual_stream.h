@@ -65,6 +65,10 @@ class ResidualStream {
     NoteOutput(sum);
     has_partials_ = true;
   }
+  // Keeps of rows() only those of `ids`, which are on the device. Complete; and
+  // normed() is lost.
+  void Keep(const int32_t* ids, int32_t num_rows, cudaStream_t stream);
+
   // Nothing is left to be added to rows().
   bool is_complete() const { return !open_.has_value() && !has_partials_; }
 
@@ -117,6 +121,7 @@ class ResidualStream {
   T* other_ = nullptr;
   T* places_[2] = {};
   T* normed_ = nullptr;
+  T* normed_place_ = nullptr;
   float* partials_ = nullptr;
   bool has_partials_ = false;
   std::optional<Sum> open_;  // of ranks
