@@ -1,11 +1,15 @@
 // What steps cost on a GPU, without router and gRPC: a prefill, and decode
 // steps with two plans in flight, random weights.
 //
-//   cuda_model_bench SHAPE BATCH CONTEXT [STEPS [DTYPE [SAMPLING]]]
+//   cuda_model_bench SHAPE BATCH CONTEXT
+//                    [STEPS [DTYPE [SAMPLING [PROMPT CHUNK ...]]]]
 //
-// SAMPLING: greedy, or full: warpers, penalties and scores.
+// SAMPLING: greedy, or full: warpers, penalties and scores. With a PROMPT's
+// length the batch decodes on while such a prompt is computed beside it, CHUNK
+// tokens a step.
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -39,11 +43,11 @@ const SamplingParams kFullSampling = {.greedy = false,
 class Bench {
  public:
   Bench(std::unique_ptr<CudaExecutor> executor, const SamplingParams& sampling,
-        int32_t context, int32_t max_new_tokens)
+        int32_t context, int32_t most_tokens)
       : executor_(std::move(executor)),
         sampling_(sampling),
         context_(context),
-        blocks_per_sequence_((context + max_new_tokens) / kBlockSize + 1) {
+        blocks_per_sequence_(most_tokens / kBlockSize + 1) {
     executor_->Start([this](absl::StatusOr<StepResult> result) {
       results_.Push(std::move(result));
     });
@@ -82,6 +86,38 @@ class Bench {
     return mean;
   }
 
+  // A prompt in the slot after the batch's, `chunk` tokens a step. The mean
+  // times from one result to the next in its four quarters.
+  std::array<absl::Duration, 4> Mix(int32_t batch, int32_t prompt,
+                                    int32_t chunk) {
+    const int32_t in_flight = executor_->info().max_plans_in_flight;
+    const int32_t num_steps = (prompt - 1) / chunk;  // the last token never
+    const SlotRef slot = {.slot = batch, .generation = ++num_prompts_};
+    std::array<absl::Duration, 4> times = {};
+    std::array<int32_t, 4> counts = {};
+    absl::Time last;
+    for (int32_t i = 0; i < num_steps + in_flight; ++i) {
+      const int32_t done = i - in_flight;
+      if (done >= 0) {
+        Await();
+        const absl::Time now = absl::Now();
+        if (done > 0) {
+          const auto quarter = static_cast<size_t>(done * 4 / num_steps);
+          times[quarter] += now - last;
+          ++counts[quarter];
+        }
+        last = now;
+      }
+      if (i < num_steps) Submit(ChunkPlan(slot, i == 0 ? prompt : 0, chunk));
+    }
+    for (size_t i = 0; i < times.size(); ++i) times[i] /= counts[i];
+    BatchPlan release;
+    release.releases.push_back(slot);
+    Submit(std::move(release));
+    Await();
+    return times;
+  }
+
   absl::Duration forward() const { return forward_; }
   absl::Duration total() const { return total_; }
 
@@ -101,6 +137,24 @@ class Bench {
                                  .sampling = sampling_});
       for (int32_t i = 0; i < blocks_per_sequence_; ++i) {
         work.new_blocks.push_back(next_block_++);
+      }
+    }
+    plan.work.push_back(std::move(work));
+    return plan;
+  }
+
+  // admitted: the prompt's length if it is the first chunk, else 0.
+  BatchPlan ChunkPlan(const SlotRef& slot, int32_t admitted, int32_t chunk) {
+    BatchPlan plan;
+    SequenceWork work = {
+        .slot = slot.slot, .num_tokens = chunk, .sample = false};
+    if (admitted > 0) {
+      plan.admissions.push_back(
+          {.slot = slot,
+           .token_ids = std::vector<int32_t>(static_cast<size_t>(admitted), 11),
+           .sampling = sampling_});
+      for (int32_t i = 0; i < (admitted - 1) / kBlockSize + 1; ++i) {
+        work.new_blocks.push_back(next_block_ + i);
       }
     }
     plan.work.push_back(std::move(work));
@@ -135,6 +189,7 @@ class Bench {
   const int32_t blocks_per_sequence_;
   int32_t next_block_ = kScratchBlock + 1;
   uint64_t step_ = 0;
+  uint32_t num_prompts_ = 0;
   absl::Duration forward_;
   absl::Duration total_;
 };
@@ -142,7 +197,8 @@ class Bench {
 int Main(int argc, char** argv) {
   if (argc < 4) {
     std::fprintf(stderr,
-                 "usage: %s SHAPE BATCH CONTEXT [STEPS [DTYPE [SAMPLING]]]\n",
+                 "usage: %s SHAPE BATCH CONTEXT [STEPS [DTYPE [SAMPLING "
+                 "[PROMPT CHUNK ...]]]]\n",
                  argv[0]);
     return 2;
   }
@@ -160,11 +216,18 @@ int Main(int argc, char** argv) {
     std::fprintf(stderr, "bad arguments\n");
     return 2;
   }
+  const int32_t prompt = argc > 7 ? std::atoi(argv[7]) : 0;
+  std::vector<int32_t> chunks;
+  for (int i = 8; i < argc; ++i) chunks.push_back(std::atoi(argv[i]));
+  // A sequence decodes on beside each prompt, and two plans ahead.
+  int32_t most_tokens = context + num_steps;
+  for (const int32_t chunk : chunks) most_tokens += prompt / chunk + 4;
   options.model.dummy = *config;
   options.model.dtype = *dtype;
-  options.model.num_slots = batch;
+  options.model.num_slots = batch + (prompt > 0 ? 1 : 0);
   options.model.max_step_tokens = kStepTokens;
-  options.model.max_sequence_length = (context + num_steps + 16) / 16 * 16;
+  options.model.max_sequence_length =
+      (std::max(most_tokens, prompt) + 16) / kBlockSize * kBlockSize;
   absl::StatusOr<std::unique_ptr<CudaExecutor>> executor =
       CudaExecutor::Create(options, nullptr);
   if (!executor.ok()) {
@@ -173,7 +236,7 @@ int Main(int argc, char** argv) {
   }
   Bench bench(*std::move(executor),
               sampling == "full" ? kFullSampling : SamplingParams(), context,
-              num_steps);
+              most_tokens);
   const absl::Duration prefill = bench.Prefill(batch);
   const absl::Duration step = bench.Decode(num_steps);
   std::printf(
@@ -184,6 +247,13 @@ int Main(int argc, char** argv) {
       absl::ToDoubleMilliseconds(bench.forward()),
       absl::ToDoubleMilliseconds(bench.total()),
       batch / absl::ToDoubleSeconds(step));
+  for (const int32_t chunk : chunks) {
+    std::printf("beside it %d tokens of %d, by quarters:", chunk, prompt);
+    for (const absl::Duration time : bench.Mix(batch, prompt, chunk)) {
+      std::printf(" %.3f", absl::ToDoubleMilliseconds(time));
+    }
+    std::printf(" ms a step\n");
+  }
   return 0;
 }
 
