@@ -167,8 +167,9 @@ absl::Status CudaStepRunner::SampleRows(const int32_t* slots,
 absl::StatusOr<StepResult> CudaStepRunner::Collect() {
   Flight& flight = NextFlight(num_collected_);
   DROVER_RETURN_IF_CUDA_ERROR(cudaEventSynchronize(flight.done));
-  // Complete too, but of another stream: its time may come to this process's
-  // memory later.
+  // Complete too, but of another stream: their times may come to this process's
+  // memory later, as was seen where two processes had one GPU.
+  DROVER_RETURN_IF_CUDA_ERROR(cudaEventSynchronize(flight.begin));
   DROVER_RETURN_IF_CUDA_ERROR(cudaEventSynchronize(flight.forward_done));
   float forward_ms = 0.0f;
   float total_ms = 0.0f;
