@@ -15,7 +15,7 @@ source "$DROVER_ROOT/scripts/serving.sh"
 readonly ALL_CASES=(
   7b-latency 13b-latency 8b-latency
   8b-64x128 8b-3000x128 8b-1000x1000 8b-400x2048
-  8b-mixed 7b-start 7b-transformers
+  8b-poisson 8b-mixed 7b-start 7b-transformers
 )
 # On two GPUs. The last two: 512 tokens in, 128 out.
 readonly TWO_GPU_CASES=(2x7b-latency 2x70b-latency 2x70b-64 2x70b-256)
@@ -76,6 +76,11 @@ bench_options() {
       printf '%s\n' throughput --streams="$requests" \
         --num-requests="$((requests == 64 ? 192 : 512))" --warmup=8 \
         --input-len=512 --output-len=128
+      return
+      ;;
+    8b-poisson) # ten arrive each second, on average
+      printf '%s\n' throughput --rate=10 --num-requests=150 --warmup=8 \
+        --seed=1 --input-len=512 --output-len=128
       return
       ;;
     8b-64x128)
