@@ -168,6 +168,33 @@ TEST_P(EquivalenceTest, ChunkedPrefillScoresLikeOneChunk) {
   }
 }
 
+// Who wants no scores of the prompt needs its last row only, and nothing of a
+// chunk that is not the last but its keys and values.
+TEST_P(EquivalenceTest, TheFirstTokenDoesNotNoticeWhetherThePromptIsScored) {
+  constexpr int32_t kLength = 100;
+  const std::vector<int32_t> ids = RandomIds(kLength, /*seed=*/9);
+  const float scored = runner_.Score(ids, kLength).back();
+  EXPECT_NEAR(runner_.Generate(ids, greedy_, 0, /*count=*/1).at(0).logprob,
+              scored, kFloat32Tolerance);
+
+  constexpr int32_t kChunk = 40;
+  runner_.Reset();
+  BatchPlan plan;
+  runner_.AddSequence(plan, 3, ids, greedy_, kChunk);
+  EXPECT_THAT(runner_.Run(std::move(plan)).sequences, testing::IsEmpty());
+  for (int32_t begin = kChunk; begin < kLength; begin += kChunk) {
+    const int32_t num_tokens = std::min(kChunk, kLength - begin);
+    const bool is_last = begin + num_tokens == kLength;
+    BatchPlan chunk;
+    chunk.work.push_back(
+        {.slot = 3, .num_tokens = num_tokens, .sample = is_last});
+    const StepResult result = runner_.Run(std::move(chunk));
+    if (!is_last) continue;
+    EXPECT_NEAR(result.sequences.at(0).tokens.at(0).logprob, scored,
+                kFloat32Tolerance);
+  }
+}
+
 TEST_P(EquivalenceTest, ASequenceDoesNotNoticeItsBatch) {
   constexpr int32_t kLengths[] = {1, 5, 16, 17, 60, 100};
   std::vector<Tokens> alone;
