@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <utility>
 
 namespace drover {
 
@@ -14,6 +15,7 @@ void BatchTensors::Build(absl::Span<const SlotWork> work) {
   }
   AddBlockTables(work);
   AddPadding();
+  PickWantedRows();
 }
 
 void BatchTensors::Clear() {
@@ -25,6 +27,7 @@ void BatchTensors::Clear() {
   block_tables.clear();
   prefix_rows.clear();
   logit_rows.clear();
+  wanted_rows.clear();
 }
 
 void BatchTensors::AddSequence(const SlotWork& work) {
@@ -94,6 +97,17 @@ void BatchTensors::AddPadding() {
     positions.push_back(0);
     kv_slots.push_back(kScratchBlock * kBlockSize);
   }
+}
+
+void BatchTensors::PickWantedRows() {
+  const size_t num_wanted =
+      std::max(logit_rows.size(), static_cast<size_t>(kMinRows));
+  if (num_wanted >= static_cast<size_t>(num_rows())) return;
+  for (LogitRow& row : logit_rows) {
+    const auto index = static_cast<int32_t>(wanted_rows.size());
+    wanted_rows.push_back(std::exchange(row.row, index));
+  }
+  wanted_rows.resize(num_wanted, 0);
 }
 
 }  // namespace drover

@@ -9,11 +9,11 @@
 
 namespace drover {
 
-// A row of the step whose logits are wanted.
+// A row whose logits are wanted.
 struct LogitRow {
   static constexpr int32_t kSample = -1;
 
-  int32_t row = 0;   // of the step's tokens
+  int32_t row = 0;   // of the hidden states that the forward leaves
   int32_t work = 0;  // index into the step's SlotWork
   // The position in the prompt of the token to score, or kSample.
   int32_t scored_position = kSample;
@@ -44,6 +44,9 @@ struct BatchTensors {
 
   // Ascending by work, then row.
   std::vector<LogitRow> logit_rows;
+  // The rows whose hidden states are wanted, if these are fewer than all; as
+  // many as a step has at least, padded with the first. Empty: all.
+  std::vector<int32_t> wanted_rows;
 
   int32_t num_rows() const { return static_cast<int32_t>(token_ids.size()); }
   int32_t num_sequences() const { return static_cast<int32_t>(kv_len.size()); }
@@ -57,6 +60,7 @@ struct BatchTensors {
   void AddLogitRows(const SlotWork& work, int32_t index);
   void AddBlockTables(absl::Span<const SlotWork> work);
   void AddPadding();
+  void PickWantedRows();
 };
 
 // Steps with fewer rows are padded to this many. oneDNN's bfloat16 product is

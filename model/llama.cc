@@ -5,6 +5,8 @@
 #include <string>
 
 #include "ATen/ops/empty.h"
+#include "ATen/ops/index_select.h"
+#include "ATen/ops/tensor.h"
 #include "ATen/ops/zeros.h"
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
@@ -86,10 +88,10 @@ Llama::Llama(const ModelConfig& config, const RankPartition& partition,
 absl::StatusOr<at::Tensor> Llama::Forward(const BatchTensors& batch,
                                           KvCache& cache) {
   const int64_t num_rows = batch.num_rows();
-  const at::Tensor residual = residual_.narrow(0, 0, num_rows);
-  const at::Tensor normed = normed_.narrow(0, 0, num_rows);
-  const at::Tensor attended = attended_.narrow(0, 0, num_rows);
-  const at::Tensor activated = activated_.narrow(0, 0, num_rows);
+  at::Tensor residual = residual_.narrow(0, 0, num_rows);
+  at::Tensor normed = normed_.narrow(0, 0, num_rows);
+  at::Tensor attended = attended_.narrow(0, 0, num_rows);
+  at::Tensor activated = activated_.narrow(0, 0, num_rows);
 
   DROVER_RETURN_IF_ERROR(Embed(batch, residual));
   at::Tensor delta;  // what the layer before adds to the residual stream
@@ -100,8 +102,17 @@ absl::StatusOr<at::Tensor> Llama::Forward(const BatchTensors& batch,
     } else {
       layer.input_norm.AddAndNorm(residual, delta, normed);
     }
-    delta = layer.attention(normed, batch, rope_,
-                            cache.layer(static_cast<int64_t>(i)), attended);
+    layer.attention.Attend(normed, batch, rope_,
+                           cache.layer(static_cast<int64_t>(i)), attended);
+    if (i + 1 == layers_.size() && !batch.wanted_rows.empty()) {
+      // All that follows is for these rows alone.
+      const at::Tensor rows = at::tensor(batch.wanted_rows);
+      residual = at::index_select(residual, 0, rows);
+      attended = at::index_select(attended, 0, rows);
+      normed = normed.narrow(0, 0, rows.size(0));
+      activated = activated.narrow(0, 0, rows.size(0));
+    }
+    delta = layer.attention.Project(attended);
     DROVER_RETURN_IF_ERROR(Sum(delta));
     layer.post_attention_norm.AddAndNorm(residual, delta, normed);
     delta = layer.mlp(normed, activated);

@@ -45,8 +45,9 @@ class Llama {
         const Limits& limits, at::ScalarType dtype, WeightLoader& loader,
         Collective* collective);
 
-  // The hidden states of the step's rows after the final norm:
-  // [num_rows, hidden_size]; good until the next call. Appends to `cache`.
+  // The hidden states after the final norm of the step's rows, or of
+  // batch.wanted_rows: [., hidden_size]; good until the next call. Appends to
+  // `cache`.
   absl::StatusOr<at::Tensor> Forward(const BatchTensors& batch, KvCache& cache);
 
   // The logits of some rows of `hidden`, as float32: [rows.size(), vocab_size],

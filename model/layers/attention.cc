@@ -18,14 +18,12 @@ Attention::Attention(const ModelConfig& config, Linear qkv, Linear o)
       qkv_(std::move(qkv)),
       o_(std::move(o)) {}
 
-at::Tensor Attention::operator()(const at::Tensor& x, const BatchTensors& batch,
-                                 const RotaryEmbedding& rope,
-                                 LayerKvCache& cache,
-                                 const at::Tensor& scratch) const {
+void Attention::Attend(const at::Tensor& x, const BatchTensors& batch,
+                       const RotaryEmbedding& rope, LayerKvCache& cache,
+                       const at::Tensor& out) const {
   const at::Tensor qkv = qkv_(x);
   RopeAppend(qkv, batch, rope, cache);
-  Attend(qkv, batch, cache, scratch);
-  return o_(scratch);
+  AttendPaged(qkv, batch, cache, out);
 }
 
 void Attention::RopeAppend(const at::Tensor& qkv, const BatchTensors& batch,
@@ -46,8 +44,9 @@ void Attention::RopeAppend(const at::Tensor& qkv, const BatchTensors& batch,
   });
 }
 
-void Attention::Attend(const at::Tensor& qkv, const BatchTensors& batch,
-                       const LayerKvCache& cache, const at::Tensor& out) const {
+void Attention::AttendPaged(const at::Tensor& qkv, const BatchTensors& batch,
+                            const LayerKvCache& cache,
+                            const at::Tensor& out) const {
   kernels::WithKernels(qkv, [&]<typename T>(const KernelTable<T>& table) {
     table.paged_attention(
         {.q = Data<T>(qkv),

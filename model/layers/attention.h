@@ -18,18 +18,20 @@ class Attention {
   // qkv: the rows of q, k and v, in this order.
   Attention(const ModelConfig& config, Linear qkv, Linear o);
 
-  // x: [num_rows, hidden_size]; scratch: [num_rows, num_heads * head_dim] is
-  // overwritten. Appends to `cache` the keys and values of the step's tokens.
-  // Returns a new tensor [num_rows, hidden_size].
-  at::Tensor operator()(const at::Tensor& x, const BatchTensors& batch,
-                        const RotaryEmbedding& rope, LayerKvCache& cache,
-                        const at::Tensor& scratch) const;
+  // x: [num_rows, hidden_size]; out: [num_rows, num_heads * head_dim]. Appends
+  // to `cache` the keys and values of the step's tokens.
+  void Attend(const at::Tensor& x, const BatchTensors& batch,
+              const RotaryEmbedding& rope, LayerKvCache& cache,
+              const at::Tensor& out) const;
+  // Of all rows that Attend wrote, or of some. Returns a new tensor
+  // [num_rows, hidden_size].
+  at::Tensor Project(const at::Tensor& attended) const { return o_(attended); }
 
  private:
   void RopeAppend(const at::Tensor& qkv, const BatchTensors& batch,
                   const RotaryEmbedding& rope, LayerKvCache& cache) const;
-  void Attend(const at::Tensor& qkv, const BatchTensors& batch,
-              const LayerKvCache& cache, const at::Tensor& out) const;
+  void AttendPaged(const at::Tensor& qkv, const BatchTensors& batch,
+                   const LayerKvCache& cache, const at::Tensor& out) const;
 
   int32_t num_heads_;
   int32_t num_kv_heads_;

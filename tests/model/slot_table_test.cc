@@ -15,7 +15,9 @@ namespace drover {
 namespace {
 
 using testing::ElementsAre;
+using testing::Field;
 using testing::HasSubstr;
+using testing::IsEmpty;
 
 constexpr SlotTable::Limits kLimits = {.num_slots = 4,
                                        .num_blocks = 10,
@@ -113,6 +115,36 @@ TEST_F(SlotTableTest, ShapesOfAMixedStep) {
   EXPECT_EQ(batch.logit_rows[1].row, 1);
   EXPECT_EQ(batch.logit_rows[1].scored_position, 15);
   EXPECT_EQ(batch.logit_rows[6].scored_position, 20);
+}
+
+TEST_F(SlotTableTest, OfAStepThatWantsFewRowsTheseAreNamed) {
+  Run(AdmitPlan(0, 5, 5, {1}));
+  const auto work = table_.Apply(AdmitPlan(3, 14, 14, {8}));
+  ASSERT_THAT(work, IsOk());
+  BatchTensors batch;
+  batch.Build(*work);
+  // Slot 0's token and slot 3's last, and two rows that nobody reads.
+  EXPECT_THAT(batch.wanted_rows, ElementsAre(0, 14, 0, 0));
+  EXPECT_THAT(batch.logit_rows,
+              ElementsAre(Field(&LogitRow::row, 0), Field(&LogitRow::row, 1)));
+}
+
+TEST_F(SlotTableTest, OfASmallStepNoRowIsLeftOut) {
+  const auto work = table_.Apply(AdmitPlan(0, 3, 3, {1}));
+  ASSERT_THAT(work, IsOk());
+  BatchTensors batch;
+  batch.Build(*work);
+  EXPECT_THAT(batch.wanted_rows, IsEmpty());
+  EXPECT_THAT(batch.logit_rows, ElementsAre(Field(&LogitRow::row, 2)));
+}
+
+TEST_F(SlotTableTest, AChunkThatIsNotTheLastWantsNoRow) {
+  const auto work = table_.Apply(AdmitPlan(0, 14, 9, {1}));
+  ASSERT_THAT(work, IsOk());
+  BatchTensors batch;
+  batch.Build(*work);
+  EXPECT_THAT(batch.logit_rows, IsEmpty());
+  EXPECT_THAT(batch.wanted_rows, ElementsAre(0, 0, 0, 0));
 }
 
 TEST_F(SlotTableTest, SmallStepsArePaddedIntoTheScratchBlock) {
