@@ -58,9 +58,11 @@ class PlanUpload {
   // ---- After Pack ----
 
   const StepShape& shape() const { return shape_; }
+  // Every sequence has one token, and samples.
   bool is_decode() const {
     return shape_.max_queries == 1 && num_scores_ == 0 &&
-           shape_.given_rows.empty();
+           shape_.given_rows.empty() &&
+           static_cast<size_t>(num_samples_) == records_.size();
   }
   int32_t num_samples() const { return num_samples_; }
   int32_t num_scores() const { return num_scores_; }

@@ -253,6 +253,23 @@ TEST_P(EquivalenceTest, DecodesDoNotNoticeAPrefillInTheirStep) {
   EXPECT_GT(ExpectSameTokens(mixed, alone), 4);
 }
 
+TEST_P(EquivalenceTest, ADecodeDoesNotNoticeAChunkOfOneTokenBeforeIt) {
+  const std::vector<int32_t> ids = RandomIds(40, /*seed=*/3);
+  const Tokens alone = runner_.Generate(ids, greedy_, 0, /*count=*/2);
+
+  runner_.Reset();
+  BatchPlan plan;
+  runner_.AddSequence(plan, 4, ids, greedy_, 40);
+  runner_.Run(std::move(plan));
+  BatchPlan chunk;
+  runner_.AddSequence(chunk, 0, RandomIds(20, /*seed=*/4), greedy_, 1);
+  const StepResult result = runner_.Run(std::move(chunk));
+  ASSERT_EQ(result.sequences.size(), 1u);
+  EXPECT_EQ(result.sequences[0].slot.slot, 4);
+  EXPECT_NEAR(result.sequences[0].tokens.at(0).logprob, alone[1].logprob,
+              kFloat32Tolerance);
+}
+
 TEST_P(EquivalenceTest, APreemptedSequenceGoesOnAsIfUndisturbed) {
   constexpr int32_t kBefore = 9;
   const std::vector<int32_t> ids = RandomIds(50, /*seed=*/5);
