@@ -6,7 +6,7 @@
 //
 // SAMPLING: greedy, or full: warpers, penalties and scores. With a PROMPT's
 // length the batch decodes on while such a prompt is computed beside it, CHUNK
-// tokens a step.
+// tokens a step, in eight steps at least.
 
 #include <algorithm>
 #include <array>
@@ -210,15 +210,19 @@ int Main(int argc, char** argv) {
   const absl::StatusOr<DType> dtype =
       ParseDType(argc > 5 ? argv[5] : "bfloat16");
   const std::string sampling = argc > 6 ? argv[6] : "greedy";
-  if (!config.ok() || !dtype.ok() ||
-      (sampling != "greedy" && sampling != "full") || batch < 1 ||
-      context < 1 || num_steps < 2) {
-    std::fprintf(stderr, "bad arguments\n");
-    return 2;
-  }
   const int32_t prompt = argc > 7 ? std::atoi(argv[7]) : 0;
   std::vector<int32_t> chunks;
   for (int i = 8; i < argc; ++i) chunks.push_back(std::atoi(argv[i]));
+  const auto is_chunk = [&](int32_t tokens) {
+    return tokens > 0 && tokens <= kStepTokens - batch && prompt > 8 * tokens;
+  };
+  if (!config.ok() || !dtype.ok() ||
+      (sampling != "greedy" && sampling != "full") || batch < 1 ||
+      context < 1 || num_steps < 2 || (prompt != 0 && chunks.empty()) ||
+      !std::all_of(chunks.begin(), chunks.end(), is_chunk)) {
+    std::fprintf(stderr, "bad arguments\n");
+    return 2;
+  }
   // A sequence decodes on beside each prompt, and two plans ahead.
   int32_t most_tokens = context + num_steps;
   for (const int32_t chunk : chunks) most_tokens += prompt / chunk + 4;

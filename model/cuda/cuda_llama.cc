@@ -120,6 +120,14 @@ class TypedLlama : public CudaLlama {
   bool IsLast(size_t layer) const {
     return layer + 1 == weights_.layers.size();
   }
+  // Not if the embedding's sum over ranks would then be followed by the next
+  // step's: a sum may not be in the place of the one before.
+  bool EndsEarly(size_t layer, const StepShape& shape) const {
+    const bool leaves_out_all_sums =
+        shape.num_wanted == 0 && weights_.layers.size() == 1;
+    return IsLast(layer) && shape.wants_few() &&
+           !(leaves_out_all_sums && residual_.is_divided());
+  }
   absl::Status ForwardInPieces(const StepShape& shape, cudaStream_t stream);
   absl::Status LayerInPieces(size_t index, const StepShape& shape,
                              const Pieces& pieces, cudaStream_t stream);
@@ -331,7 +339,7 @@ absl::Status TypedLlama<T>::Layer(size_t index, const StepShape& shape,
   const int32_t num_rows = shape.num_rows;
   DROVER_RETURN_IF_ERROR(
       NormAndProject(layer.input_norm, layer.qkv, qkv_, num_rows, stream));
-  if (IsLast(index) && shape.wants_few()) return FinishLastLayer(shape, stream);
+  if (EndsEarly(index, shape)) return FinishLastLayer(shape, stream);
   Attend(index, shape, stream);
   return FinishLayer(index, attended_, num_rows, stream);
 }
@@ -531,7 +539,7 @@ absl::Status TypedLlama<T>::ForwardInPieces(const StepShape& shape,
   for (size_t i = 0; i < weights_.layers.size(); ++i) {
     DROVER_RETURN_IF_ERROR(LayerInPieces(i, shape, pieces, stream));
   }
-  if (shape.wants_few()) return absl::OkStatus();
+  if (EndsEarly(weights_.layers.size() - 1, shape)) return absl::OkStatus();
   for (const Piece& piece : pieces) {
     DROVER_RETURN_IF_ERROR(residual_.Receive(DeviceCollective::kMlp, piece,
                                              /*weight=*/nullptr, stream));
@@ -560,7 +568,7 @@ absl::Status TypedLlama<T>::LayerInPieces(size_t index, const StepShape& shape,
                     residual_.normed() + piece.begin * config_.hidden_size,
                     qkv_ + piece.begin * qkv_size(), piece.size(), stream));
   }
-  if (IsLast(index) && shape.wants_few()) return FinishLastLayer(shape, stream);
+  if (EndsEarly(index, shape)) return FinishLastLayer(shape, stream);
   Attend(index, shape, stream);
   const int64_t q_size = config_.num_heads * config_.head_dim;
   for (const Piece& piece : pieces) {

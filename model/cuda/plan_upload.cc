@@ -195,6 +195,7 @@ void PlanUpload::PadTo(int32_t num_sequences) {
                                           .first_row = shape_.num_rows++};
   }
   shape_.num_decodes = shape_.num_sequences;
+  shape_.wanted_rows = nullptr;
 }
 
 absl::Status PlanUpload::Send(cudaStream_t stream) const {

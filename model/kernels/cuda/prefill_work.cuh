@@ -9,11 +9,11 @@
 #include "model/kernels/cuda/reduce.cuh"
 
 // How items of rows are shared among thread blocks, of which each
-// multiprocessor has one. Where items come out about even, a block has one
-// after the other. Else their keys are divided: items of about one length into
-// as many parts each, if that leaves few blocks without; other items as if
-// their tiles of keys lay in one row, of which each block gets as long a
-// stretch.
+// multiprocessor has one. Where there are many, or about as many for each, a
+// block has one after the other. Else their keys are divided: items of about
+// one length into as many parts each, if that leaves few blocks without; other
+// items as if their tiles of keys lay in one row, of which each block gets as
+// long a stretch.
 
 namespace drover::kernels::cuda {
 

@@ -157,9 +157,8 @@ class Loader {
                     Shared<kHeadDim>& shared)
       : maps_(maps), args_(args), shared_(shared) {}
 
-  // Rows past the piece's are those of the tokens after it, zeros after the
-  // last. Keys past its end are zeros, but in its last KV block what memory
-  // holds.
+  // Rows past the piece's are those of tokens after it, or anything. Keys past
+  // its end are zeros, but in its last KV block what memory holds.
   __device__ void Load(const Piece& piece, const RowItems& items) {
     LoadQueries(piece.rows, items.tokens_per_block * items.group);
     if (piece.keys.begin < piece.keys.end) LoadTiles(piece);
@@ -434,7 +433,11 @@ class PartStore {
     __threadfence();
     NamedSync(kRowsBarrier + warpgroup, 128);
     int32_t* const num_done = num_done_ + piece.item * kWarpgroups + warpgroup;
-    if (threadIdx.x % 128 == 0) shared_count = atomicAdd(num_done, 1);
+    if (threadIdx.x % 128 == 0) {
+      __threadfence();  // for all of them
+      shared_count = atomicAdd(num_done, 1);
+      __threadfence();
+    }
     NamedSync(kRowsBarrier + warpgroup, 128);
     if (shared_count != piece.last_block - piece.first_block) return false;
     if (threadIdx.x % 128 == 0) *num_done = 0;
