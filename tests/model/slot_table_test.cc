@@ -52,6 +52,15 @@ class SlotTableTest : public testing::Test {
     }
   }
 
+  // What such a plan makes of a step.
+  BatchTensors BatchOf(const BatchPlan& plan) {
+    BatchTensors batch;
+    const auto work = table_.Apply(plan);
+    EXPECT_THAT(work, IsOk());
+    if (work.ok()) batch.Build(*work);
+    return batch;
+  }
+
   SlotTable table_{kLimits, /*eos_ids=*/{}};
 };
 
@@ -97,10 +106,7 @@ TEST_F(SlotTableTest, ShapesOfAMixedStep) {
   // Slot 0 decodes position 6, slot 3 goes on with 14 .. 19.
   BatchPlan plan;
   plan.work.push_back({.slot = 3, .num_tokens = 6, .sample = false});
-  const auto work = table_.Apply(plan);
-  ASSERT_THAT(work, IsOk());
-  BatchTensors batch;
-  batch.Build(*work);
+  const BatchTensors batch = BatchOf(plan);
 
   EXPECT_THAT(batch.token_ids, ElementsAre(9, 7, 7, 7, 7, 7, 7));
   EXPECT_THAT(batch.positions, ElementsAre(6, 14, 15, 16, 17, 18, 19));
@@ -119,10 +125,7 @@ TEST_F(SlotTableTest, ShapesOfAMixedStep) {
 
 TEST_F(SlotTableTest, OfAStepThatWantsFewRowsTheseAreNamed) {
   Run(AdmitPlan(0, 5, 5, {1}));
-  const auto work = table_.Apply(AdmitPlan(3, 14, 14, {8}));
-  ASSERT_THAT(work, IsOk());
-  BatchTensors batch;
-  batch.Build(*work);
+  const BatchTensors batch = BatchOf(AdmitPlan(3, 14, 14, {8}));
   // Slot 0's token and slot 3's last, and two rows that nobody reads.
   EXPECT_THAT(batch.wanted_rows, ElementsAre(0, 14, 0, 0));
   EXPECT_THAT(batch.logit_rows,
@@ -130,29 +133,20 @@ TEST_F(SlotTableTest, OfAStepThatWantsFewRowsTheseAreNamed) {
 }
 
 TEST_F(SlotTableTest, OfASmallStepNoRowIsLeftOut) {
-  const auto work = table_.Apply(AdmitPlan(0, 3, 3, {1}));
-  ASSERT_THAT(work, IsOk());
-  BatchTensors batch;
-  batch.Build(*work);
+  const BatchTensors batch = BatchOf(AdmitPlan(0, 3, 3, {1}));
   EXPECT_THAT(batch.wanted_rows, IsEmpty());
   EXPECT_THAT(batch.logit_rows, ElementsAre(Field(&LogitRow::row, 2)));
 }
 
 TEST_F(SlotTableTest, AChunkThatIsNotTheLastWantsNoRow) {
-  const auto work = table_.Apply(AdmitPlan(0, 14, 9, {1}));
-  ASSERT_THAT(work, IsOk());
-  BatchTensors batch;
-  batch.Build(*work);
+  const BatchTensors batch = BatchOf(AdmitPlan(0, 14, 9, {1}));
   EXPECT_THAT(batch.logit_rows, IsEmpty());
   EXPECT_THAT(batch.wanted_rows, ElementsAre(0, 0, 0, 0));
 }
 
 TEST_F(SlotTableTest, SmallStepsArePaddedIntoTheScratchBlock) {
   Run(AdmitPlan(0, 5, 5, {1}));
-  const auto work = table_.Apply(BatchPlan());
-  ASSERT_THAT(work, IsOk());
-  BatchTensors batch;
-  batch.Build(*work);
+  const BatchTensors batch = BatchOf(BatchPlan());
   EXPECT_THAT(batch.kv_slots, ElementsAre(21, 0, 0, 0));
   EXPECT_THAT(batch.query_start, ElementsAre(0, 1));
 }
@@ -161,10 +155,7 @@ TEST_F(SlotTableTest, ASequenceThatFailedRunsNothing) {
   Run(AdmitPlan(0, 5, 5, {1}));
   Run(AdmitPlan(1, 5, 5, {2}));
   table_.Apply(BatchPlan())->at(0).slot->failed = true;
-  const auto work = table_.Apply(BatchPlan());
-  ASSERT_THAT(work, IsOk());
-  BatchTensors batch;
-  batch.Build(*work);
+  const BatchTensors batch = BatchOf(BatchPlan());
   EXPECT_THAT(batch.query_start, ElementsAre(0, 1));
   EXPECT_THAT(batch.block_tables, ElementsAre(2));
 }
@@ -183,10 +174,7 @@ BatchPlan PrefixPlan(int32_t slot, int32_t num_tokens) {
 }
 
 TEST_F(SlotTableTest, APrefixTakesTheFirstPositions) {
-  const auto work = table_.Apply(PrefixPlan(0, 8));
-  ASSERT_THAT(work, IsOk());
-  BatchTensors batch;
-  batch.Build(*work);
+  const BatchTensors batch = BatchOf(PrefixPlan(0, 8));
   EXPECT_THAT(batch.token_ids, ElementsAre(5, 5, 5, 7, 7, 7, 7, 7));
   EXPECT_THAT(batch.positions, ElementsAre(0, 1, 2, 3, 4, 5, 6, 7));
   ASSERT_EQ(batch.prefix_rows.size(), 1u);

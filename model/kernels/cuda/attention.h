@@ -84,7 +84,7 @@ void Sm90PrefillAttention(const PrefillAttentionArgs<T>& args, void* workspace,
                           CudaStream stream);
 bool Sm90PrefillSupported();
 
-// On the current device, for any arguments.
+// On the current device, for any arguments; 0 where the second cannot run.
 size_t PrefillWorkspaceBytes();
 
 }  // namespace drover::kernels::cuda

@@ -8,21 +8,29 @@
 
 namespace drover::kernels::cuda {
 
-// Of the tokens' sequences, the one that `token` belongs to.
-template <typename T>
-__device__ int32_t SequenceOfToken(const PagedAttentionArgs<T>& args,
-                                   int32_t token) {
+// The last of `count` stretches, which begin in ascending order, the first at
+// or before `place`, that begins there or before: those that begin with it and
+// are not the last are empty.
+__device__ inline int32_t StretchOf(int32_t place, const int32_t* begins,
+                                    int32_t count) {
   int32_t low = 0;
-  int32_t high = args.num_seqs - 1;
+  int32_t high = count - 1;
   while (low < high) {
     const int32_t middle = (low + high + 1) / 2;
-    if (args.query_start[middle] <= token) {
+    if (begins[middle] <= place) {
       low = middle;
     } else {
       high = middle - 1;
     }
   }
   return low;
+}
+
+// Of the tokens' sequences, the one that `token` belongs to.
+template <typename T>
+__device__ int32_t SequenceOfToken(const PagedAttentionArgs<T>& args,
+                                   int32_t token) {
+  return StretchOf(token, args.query_start, args.num_seqs);
 }
 
 // Keys that a query sees: [begin, end). Empty for padding.

@@ -81,7 +81,7 @@ class PrefillWork {
     if (division->parts_per_item > 0 || block_ >= num_holders_) return;
     tile_ = FirstTile(block_);
     end_tile_ = FirstTile(block_ + 1);
-    item_ = ItemOf(tile_);
+    item_ = StretchOf(tile_, division->first_tile, items.count());
   }
 
   // Whether there is another piece.
@@ -158,21 +158,6 @@ class PrefillWork {
   }
   __device__ int32_t BlockOf(int32_t tile) const {
     return ((tile + 1) * num_holders_ - 1) / num_tiles_;
-  }
-
-  // The last that begins at `tile` or before: others there have none.
-  __device__ int32_t ItemOf(int32_t tile) const {
-    int32_t low = 0;
-    int32_t high = items_.count() - 1;
-    while (low < high) {
-      const int32_t middle = (low + high + 1) / 2;
-      if (division_->first_tile[middle] <= tile) {
-        low = middle;
-      } else {
-        high = middle - 1;
-      }
-    }
-    return low;
   }
 
   const PagedAttentionArgs<T>& args_;

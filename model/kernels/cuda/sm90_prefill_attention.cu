@@ -336,9 +336,9 @@ class TileWalk {
 
   __device__ void StartValues(const uint32_t (&weights)[kKeys / 16][4],
                               RowState<kHeadDim>& state) {
-    const uint64_t values = SwizzledColumns(
-        SharedAddress(shared_.values[value_turn_.stage()].bytes),
-        Tile::kHalfBytes, Tile::kGroupBytes);
+    const uint64_t values =
+        SwizzledRows(SharedAddress(shared_.values[value_turn_.stage()].bytes),
+                     Tile::kHalfBytes, Tile::kGroupBytes);
     HoldSums(state.acc);
     BeginProducts();
 #pragma unroll
@@ -655,6 +655,7 @@ void LaunchPrefill(const PrefillAttentionArgs<T>& args, void* workspace,
 bool Sm90PrefillSupported() { return TensorMapsSupported(); }
 
 size_t PrefillWorkspaceBytes() {
+  if (!Sm90PrefillSupported()) return 0;
   constexpr int kMaxHeadDim = 128;
   return kMaxDividedItems * kWarpgroups * sizeof(int32_t) +
          static_cast<size_t>(CurrentDevice().num_multiprocessors) *

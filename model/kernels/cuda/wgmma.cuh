@@ -15,7 +15,8 @@ namespace drover::kernels::cuda {
 
 // What wgmma is told of a factor (PTX ISA, "Matrix descriptor"): eight rows
 // make a swizzled group of 1024 bytes, on which the first row is aligned; the
-// next group is group_bytes further.
+// next group is group_bytes further. Where columns are contiguous and a row is
+// one of the depth, the columns from 64 on are leading_bytes further.
 __device__ __forceinline__ uint64_t SwizzledRows(uint32_t address,
                                                  uint32_t leading_bytes,
                                                  uint32_t group_bytes) {
@@ -30,14 +31,6 @@ __device__ __forceinline__ uint64_t SwizzledRows(uint32_t address,
 __device__ __forceinline__ uint64_t
 SwizzledFactor(uint32_t address, uint32_t group_bytes = 1024) {
   return SwizzledRows(address, /*leading_bytes=*/16, group_bytes);
-}
-
-// Of one whose columns are contiguous: a row for each of the depth, and the
-// columns from 64 on `half_bytes` further than those before.
-__device__ __forceinline__ uint64_t SwizzledColumns(uint32_t address,
-                                                    uint32_t half_bytes,
-                                                    uint32_t group_bytes) {
-  return SwizzledRows(address, half_bytes, group_bytes);
 }
 
 // Around products: before the first one and after other use of their sums.
