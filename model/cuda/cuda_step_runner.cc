@@ -1,14 +1,35 @@
 #include "model/cuda/cuda_step_runner.h"
 
 #include <algorithm>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "base/status_macros.h"
 #include "model/cuda/cuda_status.h"
 #include "model/kernels/cuda/sampling_kernels.h"
 
 namespace drover::cuda {
+namespace {
+
+// Between events that are complete or about to be. Where two processes have one
+// GPU, an event's time has been seen to come later than what waits for it, even
+// than cudaEventSynchronize.
+absl::StatusOr<absl::Duration> AwaitElapsedTime(cudaEvent_t begin,
+                                                cudaEvent_t end) {
+  float elapsed_ms = 0.0f;
+  cudaError_t error = cudaSuccess;
+  while ((error = cudaEventElapsedTime(&elapsed_ms, begin, end)) ==
+         cudaErrorNotReady) {
+    static_cast<void>(cudaGetLastError());  // a launch's status is another
+    std::this_thread::yield();
+  }
+  DROVER_RETURN_IF_CUDA_ERROR(error);
+  return absl::Milliseconds(double{elapsed_ms});
+}
+
+}  // namespace
 
 absl::Status CudaStepRunner::UseDevice() const {
   DROVER_RETURN_IF_CUDA_ERROR(cudaSetDevice(options_.device));
@@ -167,21 +188,15 @@ absl::Status CudaStepRunner::SampleRows(const int32_t* slots,
 absl::StatusOr<StepResult> CudaStepRunner::Collect() {
   Flight& flight = NextFlight(num_collected_);
   DROVER_RETURN_IF_CUDA_ERROR(cudaEventSynchronize(flight.done));
-  // Complete too, but of another stream: their times may come to this process's
-  // memory later, as was seen where two processes had one GPU.
-  DROVER_RETURN_IF_CUDA_ERROR(cudaEventSynchronize(flight.begin));
-  DROVER_RETURN_IF_CUDA_ERROR(cudaEventSynchronize(flight.forward_done));
-  float forward_ms = 0.0f;
-  float total_ms = 0.0f;
-  DROVER_RETURN_IF_CUDA_ERROR(
-      cudaEventElapsedTime(&forward_ms, flight.begin, flight.forward_done));
-  DROVER_RETURN_IF_CUDA_ERROR(
-      cudaEventElapsedTime(&total_ms, flight.begin, flight.done));
+  DROVER_ASSIGN_OR_RETURN(const absl::Duration forward_time,
+                          AwaitElapsedTime(flight.begin, flight.forward_done));
+  DROVER_ASSIGN_OR_RETURN(const absl::Duration total_time,
+                          AwaitElapsedTime(flight.begin, flight.done));
   return StepResult{
       .step = flight.step,
       .sequences = answer_reader_.Read(flight.upload, flight.answers),
-      .forward_time = absl::Milliseconds(double{forward_ms}),
-      .total_time = absl::Milliseconds(double{total_ms})};
+      .forward_time = forward_time,
+      .total_time = total_time};
 }
 
 }  // namespace drover::cuda
