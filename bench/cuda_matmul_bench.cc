@@ -106,7 +106,9 @@ class Product {
         name_.c_str(), rows, bytes / terabytes_per_second * 1e-6, cublas,
         bytes * static_cast<double>(rows) / cublas * 1e-6);
     const bool is_skinny = rows <= kernels::cuda::kMaxSkinnyTokens;
-    if (is_skinny) Report("SkinnyGemm", rows);
+    if (is_skinny && kernels::cuda::SkinnyGemmSupported(Args(first, rows))) {
+      Report("SkinnyGemm", rows);
+    }
     if (is_skinny && output_ == MatmulOutput::kAdd) {
       num_partials_ = 2;
       Report("in two parts", rows);

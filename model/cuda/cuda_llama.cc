@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <iterator>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -63,7 +65,8 @@ class TypedLlama : public CudaLlama {
         matmul_(std::move(matmul)),
         collective_(collective),
         residual_(config.hidden_size, static_cast<float>(config.rms_norm_eps),
-                  collective) {
+                  collective),
+        norms_in_skinny_gemm_(CanNormInSkinnyGemm()) {
     if (collective == nullptr) return;
     residual_.set_can_join(collective->shares_memory() && CanJoinInGemv());
     const int32_t world_size = collective->group().world_size();
@@ -106,12 +109,12 @@ class TypedLlama : public CudaLlama {
   absl::Status FinishLastLayer(const StepShape& shape, cudaStream_t stream);
   absl::Status NormAndProject(const void* norm, const DeviceLinear& linear,
                               T* out, int32_t num_rows, cudaStream_t stream);
-  // Adds x . weight^T to the residual stream, or leaves that to the next norm.
+  // Adds x . weight^T to the residual stream, or leaves that to the next norm,
+  // whose weight this is: null after the last layer.
   absl::Status ProjectAndAdd(Sum sum, const DeviceLinear& linear, const T* x,
-                             int32_t num_rows, bool is_last,
+                             int32_t num_rows, const void* next_norm,
                              cudaStream_t stream);
-  absl::Status Mlp(const DeviceLayer& layer, int32_t num_rows, bool is_last,
-                   cudaStream_t stream);
+  absl::Status Mlp(size_t index, int32_t num_rows, cudaStream_t stream);
   // Whether sums over ranks are joined by the Gemv that takes them.
   bool JoinsInGemv(int32_t num_rows) const {
     return num_rows == 1 && residual_.can_join();
@@ -131,6 +134,12 @@ class TypedLlama : public CudaLlama {
   absl::Status ForwardInPieces(const StepShape& shape, cudaStream_t stream);
   absl::Status LayerInPieces(size_t index, const StepShape& shape,
                              const Pieces& pieces, cudaStream_t stream);
+  // Whether the norm between them is done by products themselves.
+  bool NormsInSkinnyGemm(int32_t num_rows) const {
+    return norms_in_skinny_gemm_ && num_rows > kMaxGemvRows &&
+           num_rows <= kernels::cuda::kMaxPairedTokens;
+  }
+  bool CanNormInSkinnyGemm() const;
   absl::Status MlpPiece(const DeviceLayer& layer, const Piece& piece,
                         cudaStream_t stream);
   absl::Status Head(const T* x, int32_t num_rows, cudaStream_t stream);
@@ -163,6 +172,7 @@ class TypedLlama : public CudaLlama {
   DeviceMemory memory_;  // of everything below
   StepInputs inputs_;
   ResidualStream<T> residual_;
+  const bool norms_in_skinny_gemm_;
   T* qkv_ = nullptr;        // [max_rows, q_size + 2 kv_size]
   T* attended_ = nullptr;   // [max_rows, q_size]
   T* gate_up_ = nullptr;    // [max_rows, 2 * intermediate_size]
@@ -350,8 +360,8 @@ absl::Status TypedLlama<T>::FinishLayer(size_t index, const T* attended,
   const DeviceLayer& layer = weights_.layers[index];
   DROVER_RETURN_IF_ERROR(ProjectAndAdd(DeviceCollective::kAttention, layer.o,
                                        attended, num_rows,
-                                       /*is_last=*/false, stream));
-  DROVER_RETURN_IF_ERROR(Mlp(layer, num_rows, IsLast(index), stream));
+                                       layer.post_attention_norm, stream));
+  DROVER_RETURN_IF_ERROR(Mlp(index, num_rows, stream));
   return IsLast(index) ? residual_.Norm(/*weight=*/nullptr, num_rows, stream)
                        : absl::OkStatus();
 }
@@ -392,6 +402,23 @@ bool TypedLlama<T>::CanJoinInGemv() const {
          supported(layer.o, GemvInput::kNone) &&
          supported(layer.gate_up, GemvInput::kAllReduceNorm) &&
          supported(layer.down, GemvInput::kSiluMul);
+}
+
+// Rows that are not normed have a range that Float16 has not.
+template <typename T>
+bool TypedLlama<T>::CanNormInSkinnyGemm() const {
+  if (collective_ != nullptr || std::is_same_v<T, kernels::Float16>) {
+    return false;
+  }
+  const DeviceLayer& layer = weights_.layers.front();
+  const DeviceLinear* const linears[] = {&layer.qkv, &layer.o, &layer.gate_up,
+                                         &layer.down};
+  return std::all_of(std::begin(linears), std::end(linears),
+                     [](const DeviceLinear* linear) {
+                       return kernels::cuda::SkinnyGemmSupported<T>(
+                           {.in_features = linear->in_features,
+                            .out_features = linear->out_features});
+                     });
 }
 
 template <typename T>
@@ -448,6 +475,11 @@ absl::Status TypedLlama<T>::NormAndProject(const void* norm,
               linear, num_rows, stream)) {
     return absl::OkStatus();
   }
+  if (residual_.is_weighted()) {
+    DROVER_CHECK(TrySkinnyGemm(residual_.NormIn({.out = out}), linear, num_rows,
+                               stream));
+    return absl::OkStatus();
+  }
   DROVER_RETURN_IF_ERROR(residual_.Norm(norm, num_rows, stream));
   if (TryGemv({.x = residual_.normed(), .out = out}, linear, num_rows,
               stream) ||
@@ -463,7 +495,14 @@ absl::Status TypedLlama<T>::NormAndProject(const void* norm,
 template <typename T>
 absl::Status TypedLlama<T>::ProjectAndAdd(Sum sum, const DeviceLinear& linear,
                                           const T* x, int32_t num_rows,
-                                          bool is_last, cudaStream_t stream) {
+                                          const void* next_norm,
+                                          cudaStream_t stream) {
+  const bool is_last = next_norm == nullptr;
+  if (!is_last && NormsInSkinnyGemm(num_rows)) {
+    DROVER_CHECK(TrySkinnyGemm(residual_.AddIn({.x = x}, next_norm), linear,
+                               num_rows, stream));
+    return absl::OkStatus();
+  }
   T* const out = residual_.output(sum);
   if (!TryGemv({.x = x,
                 .residual = residual_.addend(),
@@ -491,16 +530,24 @@ absl::Status TypedLlama<T>::ProjectAndAdd(Sum sum, const DeviceLinear& linear,
 }
 
 template <typename T>
-absl::Status TypedLlama<T>::Mlp(const DeviceLayer& layer, int32_t num_rows,
-                                bool is_last, cudaStream_t stream) {
+absl::Status TypedLlama<T>::Mlp(size_t index, int32_t num_rows,
+                                cudaStream_t stream) {
+  const DeviceLayer& layer = weights_.layers[index];
+  const bool is_last = IsLast(index);
+  const void* const next_norm =
+      is_last ? nullptr : weights_.layers[index + 1].input_norm;
   if (num_rows > kMaxGemvRows) {
-    DROVER_RETURN_IF_ERROR(
-        residual_.Norm(layer.post_attention_norm, num_rows, stream));
-    if (TrySkinnyGemm(
-            {.x = residual_.normed(), .out = activated_, .silu_mul = true},
-            layer.gate_up, num_rows, stream)) {
+    SkinnyGemmArgs<T> args = {.out = activated_, .silu_mul = true};
+    if (residual_.is_weighted()) {
+      args = residual_.NormIn(args);
+    } else {
+      DROVER_RETURN_IF_ERROR(
+          residual_.Norm(layer.post_attention_norm, num_rows, stream));
+      args.x = residual_.normed();
+    }
+    if (TrySkinnyGemm(args, layer.gate_up, num_rows, stream)) {
       return ProjectAndAdd(DeviceCollective::kMlp, layer.down, activated_,
-                           num_rows, is_last, stream);
+                           num_rows, next_norm, stream);
     }
     DROVER_RETURN_IF_ERROR(matmul_.Run(layer.gate_up, MatmulOutput::kStore,
                                        residual_.normed(), gate_up_, num_rows,
@@ -526,7 +573,7 @@ absl::Status TypedLlama<T>::Mlp(const DeviceLayer& layer, int32_t num_rows,
                              .intermediate_size = config_.intermediate_size},
                             stream);
   return ProjectAndAdd(DeviceCollective::kMlp, layer.down, activated_, num_rows,
-                       is_last, stream);
+                       next_norm, stream);
 }
 
 template <typename T>

@@ -10,6 +10,7 @@ namespace drover::cuda {
 using kernels::cuda::AllReduceNormArgs;
 using kernels::cuda::GemvArgs;
 using kernels::cuda::GemvInput;
+using kernels::cuda::SkinnyGemmArgs;
 
 template <typename T>
 ResidualStream<T>::ResidualStream(int64_t hidden_size, float epsilon,
@@ -23,6 +24,8 @@ void ResidualStream<T>::Take(Arena& arena, int64_t max_rows) {
   normed_place_ = arena.Take<T>(max_rows * hidden_size_);
   partials_ = arena.Take<float>(kNumPartials * kernels::cuda::kMaxSkinnyTokens *
                                 hidden_size_);
+  num_squares_ = kernels::cuda::NumSquares(static_cast<int32_t>(hidden_size_));
+  squares_ = arena.Take<float>(kernels::cuda::kMaxPairedTokens * num_squares_);
   Begin();
 }
 
@@ -32,7 +35,31 @@ void ResidualStream<T>::Begin() {
   other_ = places_[1];
   normed_ = normed_place_;
   has_partials_ = false;
+  is_weighted_ = false;
   open_.reset();
+}
+
+template <typename T>
+SkinnyGemmArgs<T> ResidualStream<T>::AddIn(SkinnyGemmArgs<T> args,
+                                           const void* weight) {
+  DROVER_CHECK(!is_divided() && is_complete() && !is_weighted_);
+  args.residual = rows_;
+  args.out = rows_;
+  args.norm_weight = static_cast<const T*>(weight);
+  args.weighted = normed_;
+  args.squares = squares_;
+  is_weighted_ = true;
+  return args;
+}
+
+template <typename T>
+SkinnyGemmArgs<T> ResidualStream<T>::NormIn(SkinnyGemmArgs<T> args) {
+  DROVER_CHECK(std::exchange(is_weighted_, false));
+  args.x = normed_;
+  args.x_squares = squares_;
+  args.num_x_squares = num_squares_;
+  args.epsilon = epsilon_;
+  return args;
 }
 
 template <typename T>

@@ -65,6 +65,10 @@ class ResidualStream {
     NoteOutput(sum);
     has_partials_ = true;
   }
+  // Or, of one rank's few rows, is a SkinnyGemm `args`, which leaves the stream
+  // complete and its rows for the next one to norm. weight: of that norm.
+  kernels::cuda::SkinnyGemmArgs<T> AddIn(kernels::cuda::SkinnyGemmArgs<T> args,
+                                         const void* weight);
   // Keeps of rows() only those of `ids`, which are on the device. Complete; and
   // normed() is lost.
   void Keep(const int32_t* ids, int32_t num_rows, cudaStream_t stream);
@@ -73,6 +77,12 @@ class ResidualStream {
   bool is_complete() const { return !open_.has_value() && !has_partials_; }
 
   // ---- Norms, which complete it ----
+
+  // The last product was AddIn()'s; the next one is NormIn()'s.
+  bool is_weighted() const { return is_weighted_; }
+  // `args` with the stream, normed, for its input.
+  kernels::cuda::SkinnyGemmArgs<T> NormIn(
+      kernels::cuda::SkinnyGemmArgs<T> args);
 
   // To normed(). Without a weight the stream is completed only; partials of one
   // rank need one.
@@ -124,6 +134,9 @@ class ResidualStream {
   T* normed_place_ = nullptr;
   float* partials_ = nullptr;
   bool has_partials_ = false;
+  float* squares_ = nullptr;  // of weighted rows, which are in normed_
+  int32_t num_squares_ = 0;   // parts of each row's
+  bool is_weighted_ = false;
   std::optional<Sum> open_;  // of ranks
   bool can_join_ = false;
 };

@@ -256,7 +256,7 @@ __device__ void AppendKey(const RopeAttentionArgs<T>& args, const Split& split,
   const T* v = k + int64_t{attention.num_kv_heads} * kHeadDim;
   const int row = split.position % kTileKeys;
   const auto store_key = [&](int chunk, const Vec<T>& key) {
-    StoreVec(args.k_cache + offset + 8 * chunk, key);
+    StoreGlobal(args.k_cache + offset + 8 * chunk, key);
     if (tile != nullptr) {
       *tile->keys.At(row, chunk) = __builtin_bit_cast(uint4, key);
     }
@@ -273,7 +273,7 @@ __device__ void AppendKey(const RopeAttentionArgs<T>& args, const Split& split,
   } else if (i < 3 * kChunks) {
     const int chunk = i - kChunks;
     const Vec<T> value = LoadVec(v + 8 * chunk);
-    StoreVec(args.v_cache + offset + 8 * chunk, value);
+    StoreGlobal(args.v_cache + offset + 8 * chunk, value);
     if (tile != nullptr) {
       *tile->values.At(row, chunk) = __builtin_bit_cast(uint4, value);
     }

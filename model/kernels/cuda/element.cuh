@@ -59,6 +59,17 @@ __device__ __forceinline__ void StoreVec(T* to, const Vec<T>& vec) {
   *reinterpret_cast<uint4*>(to) = __builtin_bit_cast(uint4, vec);
 }
 
+// To global memory: one access also where the compiler makes four of
+// StoreVec's.
+template <typename T>
+__device__ __forceinline__ void StoreGlobal(T* to, const Vec<T>& vec) {
+  const uint4 words = __builtin_bit_cast(uint4, vec);
+  asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(
+                   __cvta_generic_to_global(to)),
+               "r"(words.x), "r"(words.y), "r"(words.z), "r"(words.w)
+               : "memory");
+}
+
 // Calls function(i, n) with n = Vec<T>::kSize or, at the end or where `size`
 // does not divide, 1, for the threads of a block to share [0, size).
 template <typename T, typename Function>
@@ -85,6 +96,7 @@ __device__ __forceinline__ void LoadFloats(const T* from, float (&to)[n]) {
   }
 }
 
+// To global memory.
 template <int n, typename T>
 __device__ __forceinline__ void StoreFloats(T* to, const float (&from)[n]) {
   if constexpr (n == 1) {
@@ -93,7 +105,7 @@ __device__ __forceinline__ void StoreFloats(T* to, const float (&from)[n]) {
     Vec<T> vec;
 #pragma unroll
     for (int i = 0; i < n; ++i) vec.values[i] = FromFloat<T>(from[i]);
-    StoreVec(to, vec);
+    StoreGlobal(to, vec);
   }
 }
 

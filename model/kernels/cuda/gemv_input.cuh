@@ -213,7 +213,7 @@ class InputRow<T, GemvInput::kAllReduceNorm> {
           }
           squares += SumOfSquares(out);
           StoreVec(shared + i, out);
-          if (blockIdx.x == 0) StoreVec(args_.residual_sum + i, out);
+          if (blockIdx.x == 0) StoreGlobal(args_.residual_sum + i, out);
         },
         own_, residual_);
     const Normalizer<T> normalize(args_, squares);

@@ -118,7 +118,7 @@ __device__ __forceinline__ void CopyShare(const T* from, T* to, int64_t begin,
     if constexpr (n == 1) {
       to[i] = from[i];
     } else {
-      StoreVec(to + i, LoadVec(from + i));
+      StoreGlobal(to + i, LoadVec(from + i));
     }
   });
 }

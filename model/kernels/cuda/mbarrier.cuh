@@ -15,6 +15,15 @@ __device__ __forceinline__ uint32_t SharedAddress(const void* pointer) {
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 
+// An address in shared memory, in that of another thread block of the cluster.
+__device__ __forceinline__ uint32_t InRank(uint32_t address, int32_t rank) {
+  uint32_t remote = 0;
+  asm("mapa.shared::cluster.u32 %0, %1, %2;"
+      : "=r"(remote)
+      : "r"(address), "r"(rank));
+  return remote;
+}
+
 // An mbarrier in shared memory. A phase is complete when so many arrivals as it
 // was initialised with and all bytes that were announced have come; phases
 // alternate between 0 and 1.
@@ -47,6 +56,27 @@ class Barrier {
       asm volatile(
           "{.reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], "
           "%2; selp.u32 %0, 1, 0, p; }"
+          : "=r"(done)
+          : "r"(address_), "r"(phase)
+          : "memory");
+    }
+  }
+
+  // Where the same barrier of another thread block of the cluster is.
+  __device__ uint32_t In(int32_t rank) const { return InRank(address_, rank); }
+  // There; what the warp did before comes first for who waits in the cluster.
+  __device__ void ArriveAt(int32_t rank) const {
+    asm volatile(
+        "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(
+            In(rank))
+        : "memory");
+  }
+  __device__ void WaitInCluster(uint32_t phase) const {
+    uint32_t done = 0;
+    while (done == 0) {
+      asm volatile(
+          "{.reg .pred p; mbarrier.try_wait.parity.acquire.cluster.shared::cta"
+          ".b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
           : "=r"(done)
           : "r"(address_), "r"(phase)
           : "memory");
@@ -86,6 +116,20 @@ __device__ __forceinline__ void StartBulkCopy(void* to, const void* from,
       "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes"
       ".L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(SharedAddress(to)),
       "l"(from), "r"(bytes), "r"(barrier.address()), "l"(policy)
+      : "memory");
+}
+
+// Sends four values to where `to` is in another thread block of the cluster;
+// its `barrier` gets their 16 bytes. What the sender wrote before does not
+// come with them.
+__device__ __forceinline__ void SendTo(int32_t rank, const void* to,
+                                       const float (&values)[4],
+                                       Barrier barrier) {
+  asm volatile(
+      "st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 "
+      "[%0], {%1, %2, %3, %4}, [%5];" ::"r"(InRank(SharedAddress(to), rank)),
+      "f"(values[0]), "f"(values[1]), "f"(values[2]), "f"(values[3]),
+      "r"(barrier.In(rank))
       : "memory");
 }
 

@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(kRowThreads)
     if constexpr (n == 1) {
       to[i] = is_here ? from[i] : T{};
     } else {
-      StoreVec(to + i, is_here ? LoadVec(from + i) : Vec<T>{});
+      StoreGlobal(to + i, is_here ? LoadVec(from + i) : Vec<T>{});
     }
   });
 }

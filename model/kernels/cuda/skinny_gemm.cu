@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 
+#include "model/kernels/cuda/cluster.cuh"
 #include "model/kernels/cuda/element.cuh"
 #include "model/kernels/cuda/launch.cuh"
 #include "model/kernels/cuda/mbarrier.cuh"
@@ -21,6 +22,13 @@
 // warp starts the copies into a ring of buffers, the weight's even before the
 // kernel in front has finished.
 //
+// Where a residual is added two thread blocks, a cluster, have the same rows
+// and half of the depth each; each ends half of the tokens.
+//
+// Rows that a norm follows are left times its weight, and their squares' sums
+// beside them: norm(x) . w = (x * weight) . w / rms(x), so the next product, of
+// which each thread block has all tokens, divides its sums at last.
+//
 // Of each 16 rows, a unit, the tensor cores get the even ones first, with
 // silu_mul the gate's: a thread then has two neighbours, or a gate and its up.
 
@@ -32,9 +40,11 @@ constexpr int kWarpgroupUnits = 4;
 constexpr int kDepth = 64;  // of a chunk: rows of 128 bytes
 constexpr int kMaxUnits = 16;
 constexpr int kMaxStages = 8;
-// Leaves each 72 registers, 112 where it has 64 sums.
+constexpr int kMaxWarpgroups = kMaxUnits / kWarpgroupUnits;
+constexpr int kNormWarps = 2;
+// Leaves each 80 registers, 96 where it has 64 sums.
 template <int kTokens>
-constexpr int kMaxThreads = kTokens <= 64 ? 896 : 576;
+constexpr int kMaxThreads = kTokens <= 64 ? 768 : 608;
 constexpr uint32_t kRowBytes = kDepth * 2;
 constexpr uint32_t kUnitBytes = kUnitRows * kRowBytes;
 constexpr int32_t kMaxRingBytes = 188 << 10;
@@ -57,9 +67,11 @@ template <typename T>
 struct KernelArgs {
   SkinnyGemmArgs<T> gemm;
   int32_t num_units = 0;     // of a tile
+  int32_t num_tiles = 0;     // of a thread block, at most
   int32_t num_stages = 0;    // of the ring
   int32_t stage_chunks = 0;  // of the depth, in a stage
   int32_t num_splits = 1;    // parts of the depth
+  int32_t num_squares = 0;   // parts of a row's
 };
 
 template <typename T>
@@ -81,8 +93,12 @@ __device__ Vec<T> AddUp(Vec<T> values, const Vec<T>& others) {
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
+// Each warpgroup has a barrier of its own, from 1 on.
+constexpr int kNormsBarrier = kMaxWarpgroups + 1;
+
 // What this thread block does.
 struct Part {
+  int32_t block = 0;       // of those that share the rows
   int32_t split = 0;       // of the depth
   int32_t first_unit = 0;  // of the rows
   int32_t end_unit = 0;
@@ -90,17 +106,18 @@ struct Part {
   int32_t num_chunks = 0;
 };
 
-template <typename T>
+template <bool kInPairs, typename T>
 __device__ Part FindPart(const KernelArgs<T>& args) {
   const int32_t splits = args.num_splits;
+  const int32_t index = static_cast<int32_t>(blockIdx.x);
   const int32_t blocks = static_cast<int32_t>(gridDim.x) / splits;
-  const int32_t block = static_cast<int32_t>(blockIdx.x) % blocks;
   const int32_t units = args.gemm.out_features / kUnitRows;
   const int32_t chunks = args.gemm.in_features / kDepth;
   Part part;
-  part.split = static_cast<int32_t>(blockIdx.x) / blocks;
-  part.first_unit = block * units / blocks;
-  part.end_unit = (block + 1) * units / blocks;
+  part.block = kInPairs ? index / 2 : index % blocks;
+  part.split = kInPairs ? index % 2 : index / blocks;
+  part.first_unit = part.block * units / blocks;
+  part.end_unit = (part.block + 1) * units / blocks;
   part.first_chunk = part.split * chunks / splits;
   part.num_chunks = (part.split + 1) * chunks / splits - part.first_chunk;
   return part;
@@ -264,39 +281,73 @@ __device__ void SumUnits(const Ring<kTokens>& ring, int warpgroup,
   }
 }
 
-// A warpgroup's sums on their way to memory: `put` leaves two of a thread's
-// rows where the token's kRows values are gathered in shared memory; `store`
-// gets 16 bytes of them. The room between tokens keeps threads off each other's
-// banks.
+// Both at once; `to` is aligned to them.
+template <typename T>
+__device__ __forceinline__ void StorePair(T* to, float first, float second) {
+  const uint32_t low = FromFloat<T>(first).bits;
+  const uint32_t high = FromFloat<T>(second).bits;
+  *reinterpret_cast<uint32_t*>(to) = high << 16 | low;
+}
+
+// A token's place among staged ones, of each kRows values; the room between
+// tokens keeps threads off each other's banks.
+template <typename Value, int kRows>
+constexpr int kStagedStride = kRows + Vec<Value>::kSize;
+
+// Gathers a warpgroup's sums of kTokens by token: `put` gets two of a thread's
+// rows, times the token's factor, if there are any, and the token's place.
+// Begins and ends with a barrier.
+template <typename Value, int kRows, int kTokens, typename Put>
+__device__ __forceinline__ void Stage(const float (*sums)[4],
+                                      const float* factors, Value* staged,
+                                      Put put) {
+  static_assert(kTokens * kStagedStride<Value, kRows> * sizeof(Value) <=
+                kStagingBytes);
+  const int barrier = 1 + threadIdx.x / 128;
+  const int first = threadIdx.x % 4 * 2;
+  // All before the first `put`, which might write there as far as is known.
+  float scale[kTokens / 8][2];
+#pragma unroll
+  for (int i = 0; i < kTokens / 8; ++i) {
+#pragma unroll
+    for (int c = 0; c < 2; ++c) {
+      scale[i][c] = factors != nullptr ? factors[8 * i + first + c] : 1.0f;
+    }
+  }
+  NamedSync(barrier, 128);  // all have read what was there
+#pragma unroll
+  for (int i = 0; i < kTokens / 8; ++i) {
+#pragma unroll
+    for (int c = 0; c < 2; ++c) {
+      put(sums[i][c] * scale[i][c], sums[i][2 + c] * scale[i][c],
+          staged + (8 * i + first + c) * kStagedStride<Value, kRows>);
+    }
+  }
+  NamedSync(barrier, 128);
+}
+
+// A warpgroup's sums on their way to memory: `store` gets 16 bytes of a
+// token's.
 template <typename Value, int kRows, int kTokens, typename Put, typename Store>
 __device__ __forceinline__ void StoreByToken(
-    const float (&sums)[kTokens / 8][4], int32_t num_tokens, int32_t num_rows,
-    unsigned char* staging, Put put, Store store) {
+    const float (&sums)[kTokens / 8][4], const float* factors,
+    int32_t num_tokens, int32_t num_rows, unsigned char* staging, Put put,
+    Store store) {
   constexpr int kSize = Vec<Value>::kSize;
-  constexpr int kStride = kRows + kSize;
   constexpr int kMaxStaged = sizeof(Value) == 2 ? 64 : 32;
   constexpr int kStaged = kTokens < kMaxStaged ? kTokens : kMaxStaged;
-  static_assert(kStaged * kStride * sizeof(Value) <= kStagingBytes);
-  const int barrier = 1 + threadIdx.x / 128;
-  auto* const values = reinterpret_cast<Value*>(staging);
+  auto* const staged = reinterpret_cast<Value*>(staging);
 #pragma unroll
   for (int begin = 0; begin < kTokens; begin += kStaged) {
-    NamedSync(barrier, 128);  // all have stored what was there
-#pragma unroll
-    for (int i = 0; i < kStaged / 8; ++i) {
-#pragma unroll
-      for (int c = 0; c < 2; ++c) {
-        const auto& pair = sums[begin / 8 + i];
-        put(pair[c], pair[2 + c],
-            values + (8 * i + threadIdx.x % 4 * 2 + c) * kStride);
-      }
-    }
-    NamedSync(barrier, 128);
+    Stage<Value, kRows, kStaged>(sums + begin / 8,
+                                 factors == nullptr ? nullptr : factors + begin,
+                                 staged, put);
     for (int i = threadIdx.x % 128; i < kStaged * kRows / kSize; i += 128) {
       const int token = i / (kRows / kSize);
       const int row = i % (kRows / kSize) * kSize;
       if (begin + token >= num_tokens || row >= num_rows) continue;
-      store(begin + token, row, LoadVec(values + token * kStride + row));
+      store(begin + token, row,
+            LoadVec(staged + token * kStagedStride<Value, kRows> + row));
     }
   }
 }
@@ -306,7 +357,7 @@ template <typename T, int kTokens>
 __device__ void StoreSums(const SkinnyGemmArgs<T>& args, int32_t split,
                           int32_t first_row, int32_t end_row,
                           const float (&sums)[kTokens / 8][4],
-                          unsigned char* staging) {
+                          const float* factors, unsigned char* staging) {
   constexpr int kRows = kWarpgroupUnits * kUnitRows;
   const int32_t num_rows = end_row - first_row;
   const int unit = threadIdx.x % 128 / 32;
@@ -323,12 +374,12 @@ __device__ void StoreSums(const SkinnyGemmArgs<T>& args, int32_t split,
     T* const out = args.out + first_row / 2;
     read_bias(first_row / 2 + row, size + first_row / 2 + row);
     StoreByToken<T, kRows / 2, kTokens>(
-        sums, args.num_tokens, num_rows / 2, staging,
+        sums, factors, args.num_tokens, num_rows / 2, staging,
         [&](float gate, float up, T* to) {
           to[row] = SiluMul<T>(gate + bias[0], up + bias[1]);
         },
         [&](int32_t token, int32_t chunk, const Vec<T>& values) {
-          StoreVec(out + token * size + chunk, values);
+          StoreGlobal(out + token * size + chunk, values);
         });
     return;
   }
@@ -336,17 +387,13 @@ __device__ void StoreSums(const SkinnyGemmArgs<T>& args, int32_t split,
   if (args.partials == nullptr) read_bias(first_row + row, first_row + row + 1);
   if (args.out != nullptr) {
     StoreByToken<T, kRows, kTokens>(
-        sums, args.num_tokens, num_rows, staging,
+        sums, factors, args.num_tokens, num_rows, staging,
         [&](float first, float second, T* to) {
-          to[row] = FromFloat<T>(first + bias[0]);
-          to[row + 1] = FromFloat<T>(second + bias[1]);
+          StorePair(to + row, first + bias[0], second + bias[1]);
         },
         [&](int32_t token, int32_t chunk, const Vec<T>& values) {
-          const int32_t index = token * args.out_features + first_row + chunk;
-          StoreVec(args.out + index,
-                   args.residual == nullptr
-                       ? values
-                       : AddUp(values, LoadVec(args.residual + index)));
+          StoreGlobal(args.out + token * args.out_features + first_row + chunk,
+                      values);
         });
     return;
   }
@@ -356,40 +403,285 @@ __device__ void StoreSums(const SkinnyGemmArgs<T>& args, int32_t split,
            : args.partials + split * args.num_tokens * args.out_features) +
       first_row;
   StoreByToken<float, kRows, kTokens>(
-      sums, args.num_tokens, num_rows, staging,
+      sums, factors, args.num_tokens, num_rows, staging,
       [&](float first, float second, float* to) {
         to[row] = first + bias[0];
         to[row + 1] = second + bias[1];
       },
       [&](int32_t token, int32_t chunk, const Vec<float>& values) {
-        StoreVec(out + token * args.out_features + chunk, values);
+        StoreGlobal(out + token * args.out_features + chunk, values);
       });
 }
 
+template <typename T>
+__device__ __forceinline__ uint4 Load16(const T* from) {
+  return *reinterpret_cast<const uint4*>(from);
+}
+
+// A warpgroup's link to that of the other thread block with the same rows. Turn
+// by turn each sends the sums of kSums of a thread, and gets as many.
+template <int kSums>
+class Pair {
+ public:
+  // The barriers: Init()'s.
+  __device__ Pair(int32_t rank, uint64_t* came, uint64_t* taken,
+                  unsigned char* staging)
+      : rank_(rank),
+        came_(came),
+        taken_(taken),
+        staging_(reinterpret_cast<float4*>(staging) + threadIdx.x % 128) {}
+
+  __device__ static void Init(uint64_t* came, uint64_t* taken, int count) {
+    for (int i = 0; i < count; ++i) {
+      Barrier(came + i).Init(1);
+      Barrier(taken + i).Init(4);  // its warps
+    }
+    PublishBarriers();
+  }
+
+  __device__ int32_t rank() const { return rank_; }
+
+  // Before the first Send.
+  __device__ void BeginTurn() const {
+    if (threadIdx.x % 128 == 0) came_.ArriveExpecting(128 * kSums * 4);
+    if (turn_ == 0) {
+      AwaitArrivals();
+    } else {
+      taken_.WaitInCluster((turn_ - 1) & 1);
+    }
+  }
+  // Of the turn, the i-th four.
+  __device__ void Send(int i, const float (&sums)[4]) const {
+    SendTo(rank_ ^ 1, staging_ + 128 * i, sums, came_);
+  }
+  __device__ void Await() const { came_.WaitInCluster(turn_ & 1); }
+  __device__ void AddTo(float (&sums)[4], int i) const {
+    const float4 others = staging_[128 * i];
+    sums[0] += others.x;
+    sums[1] += others.y;
+    sums[2] += others.z;
+    sums[3] += others.w;
+  }
+
+  // The other one may send again: this warp has done with what is in staging.
+  // Not after the last turn: it may be gone.
+  __device__ void EndTurn() {
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) taken_.ArriveAt(rank_ ^ 1);
+    ++turn_;
+  }
+
+ private:
+  const int32_t rank_;
+  const Barrier came_;
+  const Barrier taken_;
+  float4* const staging_;
+  uint32_t turn_ = 0;
+};
+
+// Eights of tokens that one of the two ends. The second half of eight tokens is
+// nobody's.
+template <int kTokens>
+constexpr int kOwnEights = kTokens == 8 ? 1 : kTokens / 16;
+template <int kTokens>
+using Link = Pair<4 * kOwnEights<kTokens>>;
+
+// As StoreSums, with the other block's sums and the residual, and what a norm
+// needs. group: of the squares' parts, this one.
 template <typename T, int kTokens>
+__device__ void JoinAndStore(const KernelArgs<T>& args, int32_t first_row,
+                             int32_t end_row, int32_t group, bool has_more,
+                             const float (&sums)[kTokens / 8][4],
+                             const float* factors, unsigned char* staging,
+                             Link<kTokens>& pair) {
+  constexpr int kRows = kWarpgroupUnits * kUnitRows;
+  constexpr int kSize = Vec<T>::kSize;
+  constexpr int kRowVecs = kRows / kSize;
+  constexpr int kOwn = kOwnEights<kTokens>;
+  constexpr int kVecs = (8 * kOwn * kRowVecs + 127) / 128;
+  const SkinnyGemmArgs<T>& gemm = args.gemm;
+  const int32_t num_rows = end_row - first_row;
+  const int32_t thread = threadIdx.x % 128;
+  const int32_t chunk = thread % kRowVecs * kSize;
+  const int32_t pair_row =
+      thread / 32 * kUnitRows + 2 * (thread % 32 / 4);  // as in StoreSums
+  auto* const staged = reinterpret_cast<T*>(staging);
+  float bias[2] = {};
+  if (gemm.bias != nullptr && pair_row < num_rows) {
+    bias[0] = AsFloat(gemm.bias[first_row + pair_row]);
+    bias[1] = AsFloat(gemm.bias[first_row + pair_row + 1]);
+  }
+  const int32_t first_token = pair.rank() * 8 * kOwn;
+  const auto token = [&](int j) {
+    return j * (128 / kRowVecs) + thread / kRowVecs;
+  };
+  const auto is_own = [&](int j) {
+    return token(j) < 8 * kOwn && first_token + token(j) < gemm.num_tokens &&
+           chunk < num_rows;
+  };
+  const auto index = [&](int j) {
+    return (first_token + token(j)) * gemm.out_features + first_row + chunk;
+  };
+  float own[kOwn][4];
+  pair.BeginTurn();
+#pragma unroll
+  for (int i = 0; i < kOwn; ++i) {
+    const int high = kTokens > 8 ? kOwn + i : i;
+    float theirs[4];
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      theirs[k] = pair.rank() == 0 ? sums[high][k] : sums[i][k];
+      own[i][k] = pair.rank() == 0 ? sums[i][k] : sums[high][k];
+    }
+    pair.Send(i, theirs);
+  }
+  uint4 residual[kVecs] = {};
+#pragma unroll
+  for (int j = 0; j < kVecs; ++j) {
+    if (gemm.residual != nullptr && is_own(j)) {
+      residual[j] = Load16(gemm.residual + index(j));
+    }
+  }
+  uint4 weight = {};
+  if (gemm.norm_weight != nullptr && chunk < num_rows) {
+    weight = Load16(gemm.norm_weight + first_row + chunk);
+  }
+  pair.Await();
+#pragma unroll
+  for (int i = 0; i < kOwn; ++i) pair.AddTo(own[i], i);
+  Stage<T, kRows, 8 * kOwn>(
+      own, factors == nullptr ? nullptr : factors + first_token, staged,
+      [&](float first, float second, T* to) {
+        StorePair(to + pair_row, first + bias[0], second + bias[1]);
+      });
+#pragma unroll
+  for (int j = 0; j < kVecs; ++j) {
+    float squares = 0.0f;
+    if (is_own(j)) {
+      Vec<T> row = LoadVec(staged + token(j) * kStagedStride<T, kRows> + chunk);
+      if (gemm.residual != nullptr) {
+        row = AddUp(row, __builtin_bit_cast(Vec<T>, residual[j]));
+      }
+      StoreGlobal(gemm.out + index(j), row);
+      if (gemm.norm_weight != nullptr) {
+#pragma unroll
+        for (int k = 0; k < kSize; ++k) {
+          const auto weights = __builtin_bit_cast(Vec<T>, weight);
+          const float value = AsFloat(row.values[k]);
+          squares += value * value;
+          row.values[k] = FromFloat<T>(value * AsFloat(weights.values[k]));
+        }
+        StoreGlobal(gemm.weighted + index(j), row);
+      }
+    }
+    if (gemm.norm_weight == nullptr) continue;
+#pragma unroll
+    for (int distance = 1; distance < kRowVecs; distance *= 2) {
+      squares += __shfl_xor_sync(kAllLanes, squares, distance);
+    }
+    if (is_own(j) && chunk == 0) {
+      gemm.squares[(first_token + token(j)) * args.num_squares + group] =
+          squares;
+    }
+  }
+  if (has_more) pair.EndTurn();
+}
+
+// Each token's norm factor, to shared memory: warps of their own, beside the
+// products, since loads take 3 us where weights crowd the memory.
+template <typename T>
+__device__ void FindNorms(const SkinnyGemmArgs<T>& args, float* norms) {
+  constexpr int kLanes = 8;                        // share a token
+  constexpr int kRows = 32 * kNormWarps / kLanes;  // tokens at once
+  constexpr int kTurns = 2;                        // whose loads are together
+  constexpr int kLoads = 8;                        // of a lane and token
+  const int32_t lane = threadIdx.x % kLanes;
+  const int32_t row = threadIdx.x % (32 * kNormWarps) / kLanes;
+  for (int32_t first = 0; first < args.num_tokens; first += kTurns * kRows) {
+    float sums[kTurns] = {};
+    for (int32_t i = lane; i < args.num_x_squares; i += kLanes * kLoads) {
+      float parts[kTurns][kLoads];
+#pragma unroll
+      for (int turn = 0; turn < kTurns; ++turn) {
+        const int32_t token = first + turn * kRows + row;
+#pragma unroll
+        for (int j = 0; j < kLoads; ++j) {
+          const int32_t part = i + j * kLanes;
+          parts[turn][j] =
+              token < args.num_tokens && part < args.num_x_squares
+                  ? args.x_squares[token * args.num_x_squares + part]
+                  : 0.0f;
+        }
+      }
+#pragma unroll
+      for (int turn = 0; turn < kTurns; ++turn) {
+#pragma unroll
+        for (int j = 0; j < kLoads; ++j) sums[turn] += parts[turn][j];
+      }
+    }
+#pragma unroll
+    for (int turn = 0; turn < kTurns; ++turn) {
+      const int32_t token = first + turn * kRows + row;
+#pragma unroll
+      for (int distance = 1; distance < kLanes; distance *= 2) {
+        sums[turn] += __shfl_xor_sync(kAllLanes, sums[turn], distance);
+      }
+      if (lane == 0 && token < args.num_tokens) {
+        norms[token] = rsqrtf(
+            sums[turn] / static_cast<float>(args.in_features) + args.epsilon);
+      }
+    }
+  }
+}
+
+template <typename T, int kTokens, bool kInPairs>
 __device__ void Consume(const KernelArgs<T>& args, const Part& part,
-                        const Ring<kTokens>& ring, unsigned char* staging) {
+                        const Ring<kTokens>& ring, unsigned char* staging,
+                        Link<kTokens>& pair, float* norms) {
+  const SkinnyGemmArgs<T>& gemm = args.gemm;
   const int warpgroup = __shfl_sync(kAllLanes, threadIdx.x / 128, 0);
+  if (gemm.x_squares == nullptr) norms = nullptr;
   Place place;
   float sums[kTokens / 8][4] = {};
+  int32_t group =
+      part.block * args.num_tiles * ring.num_warpgroups() + warpgroup;
   for (int32_t tile = part.first_unit; tile < part.end_unit;
-       tile += ring.num_units()) {
+       tile += ring.num_units(), group += ring.num_warpgroups()) {
     const int32_t unit = tile + warpgroup * kWarpgroupUnits;
     const int32_t end_unit = min(min(part.end_unit, tile + ring.num_units()),
                                  unit + kWarpgroupUnits);
     const bool is_active = unit < end_unit;
     SumUnits<T, kTokens>(ring, warpgroup, is_active, part.num_chunks, place,
                          sums);
-    if (!is_active) continue;
-    StoreSums<T, kTokens>(args.gemm, part.split, unit * kUnitRows,
-                          end_unit * kUnitRows, sums,
-                          staging + warpgroup * kStagingBytes);
+    if (norms != nullptr && tile == part.first_unit) {
+      NamedSync(kNormsBarrier, 128 * ring.num_warpgroups() + 32 * kNormWarps);
+    }
+    if (!is_active) break;  // nor in a later tile, the last being the smallest
+    const int32_t first_row = unit * kUnitRows;
+    const int32_t end_row = end_unit * kUnitRows;
+    if constexpr (!kInPairs) {
+      StoreSums<T, kTokens>(gemm, part.split, first_row, end_row, sums, norms,
+                            staging);
+    } else {
+      const bool has_more = unit + ring.num_units() < part.end_unit;
+      JoinAndStore<T, kTokens>(args, first_row, end_row, group, has_more, sums,
+                               norms, staging, pair);
+    }
+  }
+  if (!kInPairs || gemm.squares == nullptr || pair.rank() != 0) return;
+  // The parts for which it had no rows.
+  const int32_t end_group =
+      (part.block + 1) * args.num_tiles * ring.num_warpgroups();
+  for (; group < end_group; group += ring.num_warpgroups()) {
+    for (int32_t t = threadIdx.x % 128; t < gemm.num_tokens; t += 128) {
+      gemm.squares[t * args.num_squares + group] = 0.0f;
+    }
   }
 }
 
 #endif  // __CUDA_ARCH_FEAT_SM90_ALL
 
-template <typename T, int kTokens>
+template <typename T, int kTokens, bool kInPairs>
 __global__ void __launch_bounds__(kMaxThreads<kTokens>, 1)
     SkinnyGemmKernel(const __grid_constant__ CUtensorMap weight_map,
                      const __grid_constant__ CUtensorMap x_map,
@@ -398,21 +690,37 @@ __global__ void __launch_bounds__(kMaxThreads<kTokens>, 1)
   extern __shared__ unsigned char memory[];
   __shared__ __align__(8) uint64_t full[kMaxStages];
   __shared__ __align__(8) uint64_t empty[kMaxStages];
+  __shared__ __align__(8) uint64_t came[kMaxWarpgroups];
+  __shared__ __align__(8) uint64_t taken[kMaxWarpgroups];
+  __shared__ float norms[kTokens];
   LetNextKernelStart();
   unsigned char* const aligned =
       memory + (1024 - SharedAddress(memory) % 1024) % 1024;
   const Ring<kTokens> ring(SharedAddress(aligned), full, empty, args.num_units,
                            RowsOfX(args.gemm.num_tokens), args.num_stages,
                            args.stage_chunks);
+  const int warpgroup = threadIdx.x / 128;
   const bool is_producer =
-      threadIdx.x / 128 == static_cast<uint32_t>(ring.num_warpgroups());
-  if (is_producer && threadIdx.x % 32 == 0) ring.Init();
+      threadIdx.x / 32 == static_cast<uint32_t>(4 * ring.num_warpgroups());
+  if (is_producer && threadIdx.x % 32 == 0) {
+    ring.Init();
+    Link<kTokens>::Init(came, taken, kMaxWarpgroups);
+  }
   __syncthreads();
-  const Part part = FindPart(args);
-  if (!is_producer) {
+  if constexpr (kInPairs) ArriveInCluster();
+  const Part part = FindPart<kInPairs>(args);
+  if (warpgroup < ring.num_warpgroups()) {
+    unsigned char* const staging = aligned +
+                                   ring.num_stages() * ring.StageBytes() +
+                                   warpgroup * kStagingBytes;
+    Link<kTokens> pair(part.split, came + warpgroup, taken + warpgroup,
+                       staging);
     WaitForInputs();
-    Consume<T, kTokens>(args, part, ring,
-                        aligned + ring.num_stages() * ring.StageBytes());
+    Consume<T, kTokens, kInPairs>(args, part, ring, staging, pair, norms);
+  } else if (!is_producer) {
+    WaitForInputs();
+    FindNorms(args.gemm, norms);
+    NamedArrive(kNormsBarrier, 128 * ring.num_warpgroups() + 32 * kNormWarps);
   } else if (threadIdx.x % 32 == 0) {
     Produce<T, kTokens>(weight_map, x_map, args, part, ring);
   }
@@ -463,29 +771,66 @@ int32_t ChunkBytes(int32_t num_units, int32_t num_tokens) {
          RowsOfX(num_tokens) * static_cast<int32_t>(kRowBytes);
 }
 
-template <typename T, int kTokens>
+int32_t NumWarpgroups(int32_t num_units) {
+  return (num_units + kWarpgroupUnits - 1) / kWarpgroupUnits;
+}
+
+// The rows of one part of the depth: each block has tiles of num_units.
+struct Deal {
+  int32_t num_blocks = 1;
+  int32_t num_tiles = 1;
+  int32_t num_units = 1;
+};
+
+// At most 256 rows at once.
+Deal DealOut(int32_t out_features, int32_t num_splits, int32_t min_tiles) {
+  const int32_t units = out_features / kUnitRows;
+  const int32_t blocks =
+      std::clamp(CurrentDevice().num_multiprocessors / num_splits, 1, units);
+  const int32_t each = (units + blocks - 1) / blocks;
+  Deal deal;
+  deal.num_blocks = (units + each - 1) / each;
+  deal.num_tiles =
+      std::min(each, std::max(min_tiles, (each + kMaxUnits - 1) / kMaxUnits));
+  deal.num_units = (each + deal.num_tiles - 1) / deal.num_tiles;
+  return deal;
+}
+
+int32_t NumSquares(int32_t num_blocks, int32_t num_tiles, int32_t num_units) {
+  return num_blocks * num_tiles * NumWarpgroups(num_units);
+}
+
+template <typename T, int kTokens, bool kInPairs>
 void LaunchSkinny(const SkinnyGemmArgs<T>& args, const SkinnyGemmShape& shape,
                   CudaStream stream) {
   static thread_local const bool allowed = [] {
-    AllowSharedMemory(SkinnyGemmKernel<T, kTokens>,
-                      kMaxRingBytes + 4 * kStagingBytes + 1024);
+    AllowSharedMemory(SkinnyGemmKernel<T, kTokens, kInPairs>,
+                      kMaxRingBytes + kMaxWarpgroups * kStagingBytes + 1024);
     return true;
   }();
   static_cast<void>(allowed);
-  const int32_t warpgroups =
-      (shape.num_units + kWarpgroupUnits - 1) / kWarpgroupUnits;
+  const int32_t warpgroups = NumWarpgroups(shape.num_units);
+  const int32_t units = args.out_features / kUnitRows;
+  const int32_t each = (units + shape.num_blocks - 1) / shape.num_blocks;
+  const int32_t tiles = (each + shape.num_units - 1) / shape.num_units;
   const int32_t ring_bytes = shape.num_stages * shape.stage_chunks *
                              ChunkBytes(shape.num_units, args.num_tokens);
-  const KernelArgs<T> kernel_args = {.gemm = args,
-                                     .num_units = shape.num_units,
-                                     .num_stages = shape.num_stages,
-                                     .stage_chunks = shape.stage_chunks,
-                                     .num_splits = shape.num_splits};
+  const KernelArgs<T> kernel_args = {
+      .gemm = args,
+      .num_units = shape.num_units,
+      .num_tiles = tiles,
+      .num_stages = shape.num_stages,
+      .stage_chunks = shape.stage_chunks,
+      .num_splits = shape.num_splits,
+      .num_squares = NumSquares(shape.num_blocks, tiles, shape.num_units)};
   Launch(
-      SkinnyGemmKernel<T, kTokens>,
+      SkinnyGemmKernel<T, kTokens, kInPairs>,
       {.grid = dim3(static_cast<uint32_t>(shape.num_splits * shape.num_blocks)),
-       .block = static_cast<uint32_t>(128 * warpgroups + 32),
-       .shared_bytes = ring_bytes + warpgroups * kStagingBytes + 1024},
+       .block = static_cast<uint32_t>(
+           128 * warpgroups + 32 +
+           (args.x_squares != nullptr ? 32 * kNormWarps : 0)),
+       .shared_bytes = ring_bytes + warpgroups * kStagingBytes + 1024,
+       .cluster = kInPairs ? 2u : 1u},
       stream,
       WeightMap(args, static_cast<uint32_t>(shape.num_units),
                 static_cast<uint32_t>(shape.stage_chunks)),
@@ -497,26 +842,30 @@ void LaunchSkinny(const SkinnyGemmArgs<T>& args, const SkinnyGemmShape& shape,
 template <typename T>
 bool SkinnyGemmSupported(const SkinnyGemmArgs<T>& args) {
   return sizeof(T) == 2 && TensorMapsSupported() && args.num_tokens >= 1 &&
-         args.num_tokens <= kMaxSkinnyTokens &&
+         args.num_tokens <=
+             (args.residual != nullptr ? kMaxPairedTokens : kMaxSkinnyTokens) &&
          args.in_features % kDepth == 0 && args.out_features % kUnitRows == 0;
 }
 
-// One thread block on each multiprocessor, with at most 256 rows at once.
+// One thread block on each multiprocessor.
 template <typename T>
 SkinnyGemmShape ChooseSkinnyGemmShape(const SkinnyGemmArgs<T>& args) {
-  const int32_t units = args.out_features / kUnitRows;
   SkinnyGemmShape shape;
-  shape.num_splits = args.partials != nullptr ? args.num_partials : 1;
-  const int32_t blocks = std::clamp(
-      CurrentDevice().num_multiprocessors / shape.num_splits, 1, units);
-  const int32_t each = (units + blocks - 1) / blocks;
+  // Of more tokens x would take more of the ring than the weight.
+  const bool is_plain = args.out != nullptr && !args.silu_mul;
+  const bool in_pairs =
+      args.residual != nullptr ||
+      (is_plain && args.num_tokens > 32 && args.num_tokens <= kMaxPairedTokens);
+  shape.num_splits = args.partials != nullptr ? args.num_partials
+                     : in_pairs               ? 2
+                                              : 1;
   // One tile's SiLU is then beside the reading of another's rows.
   const bool is_halved =
       args.silu_mul && args.num_tokens > 32 && args.num_tokens <= 64;
-  const int32_t tiles = std::min(
-      each, std::max(is_halved ? 2 : 1, (each + kMaxUnits - 1) / kMaxUnits));
-  shape.num_blocks = (units + each - 1) / each;
-  shape.num_units = (each + tiles - 1) / tiles;
+  const Deal deal =
+      DealOut(args.out_features, shape.num_splits, is_halved ? 2 : 1);
+  shape.num_blocks = deal.num_blocks;
+  shape.num_units = deal.num_units;
   const int32_t chunk_bytes = ChunkBytes(shape.num_units, args.num_tokens);
   shape.stage_chunks = std::clamp(kStageBytes / chunk_bytes, 1, 4);
   shape.num_stages = std::clamp(kRingBytes / (shape.stage_chunks * chunk_bytes),
@@ -524,28 +873,41 @@ SkinnyGemmShape ChooseSkinnyGemmShape(const SkinnyGemmArgs<T>& args) {
   return shape;
 }
 
+template <typename T, bool kInPairs>
+void LaunchSkinny(const SkinnyGemmArgs<T>& args, const SkinnyGemmShape& shape,
+                  CudaStream stream) {
+  switch (Bucket(args.num_tokens)) {
+    case 8:
+      return LaunchSkinny<T, 8, kInPairs>(args, shape, stream);
+    case 16:
+      return LaunchSkinny<T, 16, kInPairs>(args, shape, stream);
+    case 32:
+      return LaunchSkinny<T, 32, kInPairs>(args, shape, stream);
+    case 64:
+      return LaunchSkinny<T, 64, kInPairs>(args, shape, stream);
+    default:
+      if constexpr (!kInPairs) LaunchSkinny<T, 128, false>(args, shape, stream);
+  }
+}
+
 template <typename T>
 void SkinnyGemm(const SkinnyGemmArgs<T>& args, const SkinnyGemmShape& shape,
                 CudaStream stream) {
   if constexpr (sizeof(T) == 2) {
-    switch (Bucket(args.num_tokens)) {
-      case 8:
-        return LaunchSkinny<T, 8>(args, shape, stream);
-      case 16:
-        return LaunchSkinny<T, 16>(args, shape, stream);
-      case 32:
-        return LaunchSkinny<T, 32>(args, shape, stream);
-      case 64:
-        return LaunchSkinny<T, 64>(args, shape, stream);
-      default:
-        return LaunchSkinny<T, 128>(args, shape, stream);
-    }
+    return shape.num_splits == 2 && args.partials == nullptr
+               ? LaunchSkinny<T, /*kInPairs=*/true>(args, shape, stream)
+               : LaunchSkinny<T, /*kInPairs=*/false>(args, shape, stream);
   }
 }
 
 template <typename T>
 void SkinnyGemm(const SkinnyGemmArgs<T>& args, CudaStream stream) {
   SkinnyGemm(args, ChooseSkinnyGemmShape(args), stream);
+}
+
+int32_t NumSquares(int32_t out_features) {
+  const Deal deal = DealOut(out_features, /*num_splits=*/2, /*min_tiles=*/1);
+  return NumSquares(deal.num_blocks, deal.num_tiles, deal.num_units);
 }
 
 #define DROVER_INSTANTIATE(T)                                                \

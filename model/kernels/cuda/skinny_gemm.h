@@ -12,6 +12,7 @@
 namespace drover::kernels::cuda {
 
 inline constexpr int32_t kMaxSkinnyTokens = 128;
+inline constexpr int32_t kMaxPairedTokens = 64;  // in two parts joined at once
 
 // out = x . weight^T + bias + residual, accumulated in float32 and rounded to T
 // before the residual is added, as the separate layers do. With silu_mul the
@@ -22,6 +23,11 @@ struct SkinnyGemmArgs {
   const T* weight = nullptr;    // [out_features, in_features]
   const T* bias = nullptr;      // [out_features], or null
   const T* residual = nullptr;  // as out, or null; may be out, not x
+  // x's rows are normed on their way: they are some SkinnyGemm's `weighted`,
+  // and these [num_tokens, num_x_squares] its `squares`. Or null.
+  const float* x_squares = nullptr;
+  int32_t num_x_squares = 0;
+  float epsilon = 0.0f;
   // Exactly one of the three; out_float is for logits, without the rounding.
   T* out = nullptr;            // [num_tokens, out_features], half with silu_mul
   float* out_float = nullptr;  // [num_tokens, out_features]
@@ -29,6 +35,12 @@ struct SkinnyGemmArgs {
   // without bias and residual, for JoinRmsNorm.
   float* partials = nullptr;
   int32_t num_partials = 0;
+  // With a residual, for the norm that follows: its weight [out_features];
+  // where out * norm_weight goes, as out; and of out's squares each row's sum,
+  // in parts: [num_tokens, NumSquares()]. Or null.
+  const T* norm_weight = nullptr;
+  T* weighted = nullptr;
+  float* squares = nullptr;
   bool silu_mul = false;
   int32_t num_tokens = 1;
   int32_t in_features = 0;
@@ -36,18 +48,23 @@ struct SkinnyGemmArgs {
 };
 
 // Whether SkinnyGemm can run, on the current device: compute capability 9.0; T
-// is Float16 or BFloat16; at most kMaxSkinnyTokens tokens; in_features a
-// multiple of 64, out_features of 16; all arrays but bias aligned to 16 bytes.
-// Where it says no, use a general matrix product.
+// is Float16 or BFloat16; at most kMaxSkinnyTokens tokens, kMaxPairedTokens
+// with a residual; in_features a multiple of 64, out_features of 16; all arrays
+// but bias aligned to 16 bytes. Where it says no, use a general matrix product.
 template <typename T>
 bool SkinnyGemmSupported(const SkinnyGemmArgs<T>& args);
 
 template <typename T>
 void SkinnyGemm(const SkinnyGemmArgs<T>& args, CudaStream stream);
 
+// Parts of a row's squares, on the current device.
+int32_t NumSquares(int32_t out_features);
+
 // How the work is dealt out. SkinnyGemm chooses; tests try others.
 struct SkinnyGemmShape {
-  int32_t num_splits = 1;  // parts of the depth: num_partials, or 1
+  // Parts of the depth: num_partials; else 1 or, joined at once, 2: with a
+  // residual, and else only to `out` without silu_mul.
+  int32_t num_splits = 1;
   int32_t num_blocks = 1;  // thread blocks that share the rows of each part
   int32_t num_units = 1;   // of 16 rows, that a block has at once: up to 16
   // How its ring is divided: into at most 8 stages.
