@@ -36,6 +36,12 @@ __device__ __forceinline__ Float16 FromFloat<Float16>(float value) {
   return {__half_as_ushort(__float2half_rn(value))};
 }
 
+// Two of 16 bits, as they lie in memory one after the other.
+template <typename T>
+__device__ __forceinline__ uint32_t Pack(float first, float second) {
+  return uint32_t{FromFloat<T>(second).bits} << 16 | FromFloat<T>(first).bits;
+}
+
 // `value` as a store to T and a load would leave it.
 template <typename T>
 __device__ __forceinline__ float RoundTo(float value) {
@@ -52,6 +58,20 @@ struct alignas(16) Vec {
 template <typename T>
 __device__ __forceinline__ Vec<T> LoadVec(const T* from) {
   return __builtin_bit_cast(Vec<T>, *reinterpret_cast<const uint4*>(from));
+}
+
+// As words, to be held until AsVec wants them. Of a held Vec the compiler takes
+// the elements apart, a register for each, as soon as they come, and all that
+// follows the load waits for it.
+template <typename T>
+__device__ __forceinline__ uint4 LoadWords(const T* from) {
+  return *reinterpret_cast<const uint4*>(from);
+}
+template <typename T>
+__device__ __forceinline__ Vec<T> AsVec(uint4 words) {
+  // Not before what comes before, as far as the compiler knows.
+  asm volatile("" : "+r"(words.x), "+r"(words.y), "+r"(words.z), "+r"(words.w));
+  return __builtin_bit_cast(Vec<T>, words);
 }
 
 template <typename T>

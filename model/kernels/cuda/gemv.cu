@@ -36,13 +36,9 @@ class WeightRing {
         num_segments_((size_ + kSegment - 1) / kSegment),
         first_row_(static_cast<int32_t>(blockIdx.x) * kWarps + Warp()),
         row_step_(static_cast<int32_t>(gridDim.x) * kWarps),
+        has_rows_(first_row_ < args.out_features),
         buffers_(rings + Warp() * kStages * kSegment),
-        barriers_(barriers + Warp() * kStages) {
-    if (first_row_ < args.out_features) {
-      total_ = num_segments_ *
-               ((args.out_features - first_row_ + row_step_ - 1) / row_step_);
-    }
-  }
+        barriers_(barriers + Warp() * kStages) {}
 
   // Segments, counted over all rows.
   __device__ int32_t total() const { return total_; }
@@ -66,20 +62,22 @@ class WeightRing {
 #endif
   }
 
-  // Starts the copy of segment i, if there is one. Lane 0 only.
+  // Starts the copy of the first segment, if there is one. Lane 0 only.
+  __device__ void FillFirst() const {
+    if (has_rows_) Start(0);
+  }
+  // Then total() is known: the first copy does not wait for a division.
+  __device__ void Count(int32_t out_features) {
+    if (!has_rows_) return;
+    total_ = num_segments_ *
+             ((out_features - first_row_ + row_step_ - 1) / row_step_);
+  }
+  // Of segment i. Lane 0 only.
   __device__ void Fill(int32_t i) const {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-    if (i >= total_) return;
-    const uint32_t bytes = static_cast<uint32_t>(Length(i)) * sizeof(T);
-    const Barrier barrier(barriers_ + i % kStages);
-    barrier.ArriveExpecting(bytes);
-    StartBulkCopy(buffers_ + i % kStages * kSegment,
-                  weight_ + int64_t{Row(i)} * size_ + Begin(i), bytes, barrier,
-                  EvictFirst());
-#endif
+    if (i < total_) Start(i);
   }
 
-  // After Fill(0), the others that there is room for. Lane 0 only.
+  // After FillFirst, the others that there is room for. Lane 0 only.
   __device__ void FillRest() const {
     for (int32_t i = 1; i < kStages; ++i) Fill(i);
   }
@@ -87,7 +85,7 @@ class WeightRing {
   __device__ void FillRestInTurn() const {
     for (int32_t i = 1; i < kStages && i < total_; ++i) {
       Wait(i - 1);
-      Fill(i);
+      Start(i);
     }
   }
 
@@ -100,6 +98,17 @@ class WeightRing {
   }
 
  private:
+  __device__ void Start(int32_t i) const {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    const uint32_t bytes = static_cast<uint32_t>(Length(i)) * sizeof(T);
+    const Barrier barrier(barriers_ + i % kStages);
+    barrier.ArriveExpecting(bytes);
+    StartBulkCopy(buffers_ + i % kStages * kSegment,
+                  weight_ + int64_t{Row(i)} * size_ + Begin(i), bytes, barrier,
+                  EvictFirst());
+#endif
+  }
+
   __device__ static int32_t Warp() {
     return static_cast<int32_t>(threadIdx.x / 32);
   }
@@ -109,6 +118,7 @@ class WeightRing {
   const int32_t num_segments_;
   const int32_t first_row_;
   const int32_t row_step_;
+  const bool has_rows_;
   T* const buffers_;
   uint64_t* const barriers_;
   int32_t total_ = 0;
@@ -208,14 +218,14 @@ __global__ void __launch_bounds__(kThreads, 1)
   __shared__ __align__(8) uint64_t barriers[kWarps * kStages];
   using Order = FillOrder<kInput>;
   LetNextKernelStart();
-  const WeightRing<T> ring(args, reinterpret_cast<T*>(memory), barriers);
+  WeightRing<T> ring(args, reinterpret_cast<T*>(memory), barriers);
   const bool fills = threadIdx.x % 32 == 0;
+  // Before loads are under way, for which its fence would wait.
+  if (fills) ring.Init();
   InputRow<T, kInput> input(args);
-  if (fills) {
-    ring.Init();
-    ring.Fill(0);
-    if (Order::kAllAhead) ring.FillRestInTurn();
-  }
+  if (fills) ring.FillFirst();
+  ring.Count(args.out_features);
+  if (fills && Order::kAllAhead) ring.FillRestInTurn();
   __syncwarp();
   WaitForInputs();
   if (args.begins_all_reduce && blockIdx.x == 0 && threadIdx.x == 0) {

@@ -21,7 +21,7 @@ template <typename T, int kHeld>
 struct HeldRow {
   static constexpr int kStep = kGemvThreads * Vec<T>::kSize;
   const T* row = nullptr;
-  Vec<T> held[kHeld] = {};
+  uint4 held[kHeld] = {};
 
   __device__ static int32_t First() {
     return static_cast<int32_t>(threadIdx.x) * Vec<T>::kSize;
@@ -30,7 +30,7 @@ struct HeldRow {
 #pragma unroll
     for (int k = 0; k < kHeld; ++k) {
       const int32_t i = First() + k * kStep;
-      if (i < size) held[k] = LoadVec(row + i);
+      if (i < size) held[k] = LoadWords(row + i);
     }
   }
 };
@@ -44,7 +44,8 @@ __device__ __forceinline__ void ForRows(int32_t size, Function function,
 #pragma unroll
   for (int k = 0; k < kHeld; ++k) {
     const int32_t i = first.First() + k * first.kStep;
-    if (i < size) function(i, first.held[k], others.held[k]...);
+    if (i < size)
+      function(i, AsVec<T>(first.held[k]), AsVec<T>(others.held[k])...);
   }
   for (int32_t i = first.First() + kHeld * first.kStep; i < size;
        i += first.kStep) {

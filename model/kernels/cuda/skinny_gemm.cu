@@ -22,12 +22,13 @@
 // warp starts the copies into a ring of buffers, the weight's even before the
 // kernel in front has finished.
 //
-// Where a residual is added two thread blocks, a cluster, have the same rows
-// and half of the depth each; each ends half of the tokens.
+// Parts of the depth are left to the next norm, or joined at once by the two
+// thread blocks that have the same rows, a cluster: each ends half of the
+// tokens. It is also what keeps x from taking most of the ring.
 //
 // Rows that a norm follows are left times its weight, and their squares' sums
-// beside them: norm(x) . w = (x * weight) . w / rms(x), so the next product, of
-// which each thread block has all tokens, divides its sums at last.
+// beside them: the next product divides its sums by the rows' root mean
+// squares, when it has them, and nothing waits for a norm.
 //
 // Of each 16 rows, a unit, the tensor cores get the even ones first, with
 // silu_mul the gate's: a thread then has two neighbours, or a gate and its up.
@@ -284,9 +285,7 @@ __device__ void SumUnits(const Ring<kTokens>& ring, int warpgroup,
 // Both at once; `to` is aligned to them.
 template <typename T>
 __device__ __forceinline__ void StorePair(T* to, float first, float second) {
-  const uint32_t low = FromFloat<T>(first).bits;
-  const uint32_t high = FromFloat<T>(second).bits;
-  *reinterpret_cast<uint32_t*>(to) = high << 16 | low;
+  *reinterpret_cast<uint32_t*>(to) = Pack<T>(first, second);
 }
 
 // A token's place among staged ones, of each kRows values; the room between
@@ -413,11 +412,6 @@ __device__ void StoreSums(const SkinnyGemmArgs<T>& args, int32_t split,
       });
 }
 
-template <typename T>
-__device__ __forceinline__ uint4 Load16(const T* from) {
-  return *reinterpret_cast<const uint4*>(from);
-}
-
 // A warpgroup's link to that of the other thread block with the same rows. Turn
 // by turn each sends the sums of kSums of a thread, and gets as many.
 template <int kSums>
@@ -539,12 +533,12 @@ __device__ void JoinAndStore(const KernelArgs<T>& args, int32_t first_row,
 #pragma unroll
   for (int j = 0; j < kVecs; ++j) {
     if (gemm.residual != nullptr && is_own(j)) {
-      residual[j] = Load16(gemm.residual + index(j));
+      residual[j] = LoadWords(gemm.residual + index(j));
     }
   }
   uint4 weight = {};
   if (gemm.norm_weight != nullptr && chunk < num_rows) {
-    weight = Load16(gemm.norm_weight + first_row + chunk);
+    weight = LoadWords(gemm.norm_weight + first_row + chunk);
   }
   pair.Await();
 #pragma unroll
@@ -560,13 +554,13 @@ __device__ void JoinAndStore(const KernelArgs<T>& args, int32_t first_row,
     if (is_own(j)) {
       Vec<T> row = LoadVec(staged + token(j) * kStagedStride<T, kRows> + chunk);
       if (gemm.residual != nullptr) {
-        row = AddUp(row, __builtin_bit_cast(Vec<T>, residual[j]));
+        row = AddUp(row, AsVec<T>(residual[j]));
       }
       StoreGlobal(gemm.out + index(j), row);
       if (gemm.norm_weight != nullptr) {
+        const Vec<T> weights = AsVec<T>(weight);
 #pragma unroll
         for (int k = 0; k < kSize; ++k) {
-          const auto weights = __builtin_bit_cast(Vec<T>, weight);
           const float value = AsFloat(row.values[k]);
           squares += value * value;
           row.values[k] = FromFloat<T>(value * AsFloat(weights.values[k]));
