@@ -706,6 +706,19 @@ void TypedLlama<T>::Attend(size_t layer, const StepShape& shape,
     kernels::cuda::PlainAttention(all, shape.num_rows, stream);
     return;
   }
+  const int32_t num_chunks = shape.num_sequences - shape.num_decodes;
+  const bool are_beside = num_chunks > 0 && shape.num_decodes > 0 &&
+                          kernels::cuda::Sm90PrefillSupported();
+  if (num_chunks > 0) {
+    RopeAppend(layer, shape.num_decodes, shape.num_rows, stream);
+    kernels::cuda::PrefillAttention<T>(
+        {.attention = AttentionArgs(layer, shape.num_decodes, num_chunks),
+         .num_tokens = shape.num_rows,
+         .max_queries = shape.max_queries,
+         .num_keys_beside = are_beside ? shape.decode_keys : 0,
+         .num_pairs = shape.prefill_pairs},
+        prefill_workspace_, stream);
+  }
   if (shape.num_decodes > 0) {
     kernels::cuda::DecodeAttention<T>(
         {.attention = AttentionArgs(layer, 0, shape.num_decodes),
@@ -713,17 +726,9 @@ void TypedLlama<T>::Attend(size_t layer, const StepShape& shape,
          .sin = sin_,
          .k_cache = keys(layer),
          .v_cache = values(layer),
-         .is_settled = shape.inputs_are_settled},
+         .is_settled = shape.inputs_are_settled,
+         .runs_beside = are_beside},
         decode_workspace_, stream);
-  }
-  const int32_t num_chunks = shape.num_sequences - shape.num_decodes;
-  if (num_chunks > 0) {
-    RopeAppend(layer, shape.num_decodes, shape.num_rows, stream);
-    kernels::cuda::PrefillAttention<T>(
-        {.attention = AttentionArgs(layer, shape.num_decodes, num_chunks),
-         .num_tokens = shape.num_rows,
-         .max_queries = shape.max_queries},
-        prefill_workspace_, stream);
   }
 }
 

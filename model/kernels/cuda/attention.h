@@ -43,6 +43,9 @@ struct RopeAttentionArgs {
   // should before the kernel in front is complete, and before those that it
   // may run beside: then old keys are fetched at once.
   bool is_settled = false;
+  // The kernel in front is a PrefillAttention with num_keys_beside: this one
+  // begins at once.
+  bool runs_beside = false;
 };
 
 // RopeAppend and attention in one, the projection left as it is, for exactly
@@ -65,6 +68,11 @@ struct PrefillAttentionArgs {
   PagedAttentionArgs<T> attention;
   int32_t num_tokens = 0;   // that q has: at least query_start[num_seqs]
   int32_t max_queries = 0;  // of a sequence, at least
+  // The next kernel is a DecodeAttention that runs_beside and reads so many
+  // keys; 0: it is not. Then this one leaves it as many multiprocessors as let
+  // both end soon.
+  int64_t num_keys_beside = 0;
+  int64_t num_pairs = 0;  // of a query and a key that it sees; used then only
 };
 
 // Any number of queries per sequence; tensor cores. By the second where it can
@@ -78,7 +86,8 @@ void PrefillAttention(const PrefillAttentionArgs<T>& args, void* workspace,
 template <typename T>
 void Sm80PrefillAttention(const PrefillAttentionArgs<T>& args,
                           CudaStream stream);
-// Only where Sm90PrefillSupported(): built for sm_90a, and a Hopper.
+// Only where Sm90PrefillSupported(): built for sm_90a, and a Hopper. Else
+// nothing runs beside another kernel.
 template <typename T>
 void Sm90PrefillAttention(const PrefillAttentionArgs<T>& args, void* workspace,
                           CudaStream stream);

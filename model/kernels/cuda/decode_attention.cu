@@ -405,14 +405,13 @@ class TileWalk {
   int32_t next_block_;
 };
 
-// Four elements, in one access.
+// Four elements to global memory, in one access (see StoreGlobal).
 template <typename T>
 __device__ __forceinline__ void StoreFour(T* to, const float4& from) {
-  struct alignas(4 * sizeof(T)) Four {
-    T values[4];
-  };
-  *reinterpret_cast<Four*>(to) = {FromFloat<T>(from.x), FromFloat<T>(from.y),
-                                  FromFloat<T>(from.z), FromFloat<T>(from.w)};
+  asm volatile(
+      "st.global.v2.b32 [%0], {%1, %2};" ::"l"(__cvta_generic_to_global(to)),
+      "r"(Pack<T>(from.x, from.y)), "r"(Pack<T>(from.z, from.w))
+      : "memory");
 }
 
 // Joins up to kMaxPartials softmaxes: load(i, row, column) reads kVec floats of
@@ -534,9 +533,9 @@ __device__ void MergeInCluster(const Split& split, float* received, Load load,
 }
 
 template <typename T, int kHeadDim, typename Shape>
-__global__ void __launch_bounds__(32 * Shape::kWarps, Shape::kPerMultiprocessor)
-    DecodeKernel(RopeAttentionArgs<T> args, DecodeWorkspace workspace,
-                 int32_t num_splits) {
+__device__ __forceinline__ void Decode(const RopeAttentionArgs<T>& args,
+                                       const DecodeWorkspace& workspace,
+                                       int32_t num_splits) {
   extern __shared__ __align__(128) unsigned char memory[];
   constexpr int kWarps = Shape::kWarps;
   constexpr int kStages = Shape::kStages;
@@ -544,7 +543,7 @@ __global__ void __launch_bounds__(32 * Shape::kWarps, Shape::kPerMultiprocessor)
   const bool is_in_cluster = kHasClusters && num_splits > 1;
   if (is_in_cluster) ArriveInCluster();
   LetNextKernelStart();
-  if (!args.is_settled) WaitForInputs();
+  if (!args.is_settled && !args.runs_beside) WaitForInputs();
   const Split split = FindSplit(args.attention, num_splits);
   if (split.IsEmpty()) {
     if (is_in_cluster) AwaitArrivals();
@@ -557,7 +556,7 @@ __global__ void __launch_bounds__(32 * Shape::kWarps, Shape::kPerMultiprocessor)
 
   walk.Start();
   const Angles angles = LoadAngles<T, kHeadDim>(args, split);
-  if (args.is_settled) WaitForInputs();
+  if (args.is_settled && !args.runs_beside) WaitForInputs();
   if (split.HasNewKey()) {
     const int32_t newest = split.num_tiles - 1;
     AppendKey<T, kHeadDim>(args, split, angles,
@@ -593,6 +592,18 @@ __global__ void __launch_bounds__(32 * Shape::kWarps, Shape::kPerMultiprocessor)
     MergeThroughMemory<kHeadDim, kWarps>(args.attention, split, num_splits,
                                          workspace, local, store);
   }
+}
+
+template <typename T, int kHeadDim, typename Shape>
+__global__ void __launch_bounds__(32 * Shape::kWarps, Shape::kPerMultiprocessor)
+    DecodeKernel(RopeAttentionArgs<T> args, DecodeWorkspace workspace,
+                 int32_t num_splits) {
+  Decode<T, kHeadDim, Shape>(args, workspace, num_splits);
+  // So that this kernel is not complete before the one it runs beside.
+  const bool is_last = blockIdx.x == gridDim.x - 1 &&
+                       blockIdx.y == gridDim.y - 1 &&
+                       blockIdx.z == gridDim.z - 1;
+  if (args.runs_beside && is_last) WaitForInputs();
 }
 
 // Of ReceivedPartials: each split's share is rounded up.

@@ -11,7 +11,10 @@
 //
 // The rule that makes it safe: each thread of each kernel calls WaitForInputs()
 // before it touches memory that a kernel before it might write or read. So
-// kernels complete in the order of the stream, however early they start.
+// kernels complete in the order of the stream, however early they start. One
+// that has nothing to do with the kernel in front, which has called
+// WaitForInputs() before it let this one start, may wait at its end instead, in
+// one thread block.
 
 namespace drover::kernels::cuda {
 

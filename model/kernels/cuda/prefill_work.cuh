@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 
 #include "model/kernels/cuda/attention_args.cuh"
 #include "model/kernels/cuda/prefill_rows.cuh"
@@ -51,15 +52,55 @@ struct Piece {
 };
 
 // Division's; least, most: tiles of an item.
-__device__ inline int32_t EvenParts(int32_t num_items, int32_t least,
-                                    int32_t most) {
-  const auto num_blocks = static_cast<int32_t>(gridDim.x);
+__host__ __device__ inline int32_t EvenParts(int32_t num_items,
+                                             int32_t num_blocks, int32_t least,
+                                             int32_t most) {
   if (4 * most > 5 * least) return 0;
   const int32_t room = num_blocks / num_items;
-  const int32_t parts = min(room, max(1, least / kMinTiles));
+  const int32_t parts = std::min(room, std::max(1, least / kMinTiles));
   const bool is_enough =
       parts < room || 8 * parts * num_items >= 7 * num_blocks;
   return is_enough ? parts : 0;
+}
+
+// Of the thread blocks as many as let both kinds of attention end soonest, if
+// decodes have the multiprocessors that are left and, at last, all of them. By
+// what was measured on an H200 with heads of 128.
+template <int kKeys, typename T>
+int32_t BlocksBesideDecodes(const PrefillAttentionArgs<T>& args,
+                            const RowItems& items, int32_t num_blocks) {
+  constexpr double kTileUs = 1.8;        // of 128 rows and kKeys keys
+  constexpr double kItemUs = 7.0;        // besides
+  constexpr double kPartUs = 6.0;        // more, where there are parts
+  constexpr double kBytesPerUs = 5.5e4;  // of one multiprocessor
+  constexpr double kMostBytesPerUs = 4.2e6;
+  const double num_tiles = static_cast<double>(args.num_pairs) *
+                           items.num_kv_heads /
+                           (items.tokens_per_block * kKeys);
+  const double bytes = static_cast<double>(args.num_keys_beside) *
+                       items.num_kv_heads * args.attention.head_dim * 4;
+  const int32_t count = items.count();
+  const double item_tiles = num_tiles / count;
+  int32_t best = num_blocks;
+  double least_us = std::numeric_limits<double>::infinity();
+  for (int32_t blocks = num_blocks; blocks > 0; blocks -= 4) {
+    double us = 0.0;
+    if (!IsDivided(count, blocks)) {
+      us = (count + blocks - 1) / blocks * (item_tiles * kTileUs + kItemUs);
+    } else {
+      const auto tiles = static_cast<int32_t>(item_tiles);
+      const int32_t parts =
+          items.num_seqs == 1 ? EvenParts(count, blocks, tiles, tiles) : 0;
+      us = kPartUs + (parts > 0 ? item_tiles / parts * kTileUs + kItemUs
+                                : num_tiles / blocks * kTileUs + 2 * kItemUs);
+    }
+    const double bytes_left = bytes - us * kBytesPerUs * (num_blocks - blocks);
+    us += std::max(0.0, bytes_left) / kMostBytesPerUs;
+    if (us >= least_us) continue;
+    least_us = us;
+    best = blocks;
+  }
+  return best;
 }
 
 // One thread block's work; kKeys to a tile.
@@ -212,7 +253,8 @@ __device__ void PrefillWork<T, kKeys>::Divide(const PagedAttentionArgs<T>& args,
     most = __reduce_max_sync(kAllLanes, most);
     if (thread == 0) {
       division.first_tile[0] = 0;
-      division.parts_per_item = EvenParts(num_items, least, most);
+      division.parts_per_item =
+          EvenParts(num_items, static_cast<int32_t>(gridDim.x), least, most);
     }
   }
   __syncthreads();

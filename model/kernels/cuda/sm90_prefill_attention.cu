@@ -569,7 +569,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     Sm90PrefillKernel(const __grid_constant__ PrefillMaps maps,
                       const __grid_constant__ PagedAttentionArgs<T> args,
                       const __grid_constant__ RowItems items, bool is_divided,
-                      void* workspace) {
+                      bool is_beside, void* workspace) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   extern __shared__ unsigned char memory[];
   auto& shared = *reinterpret_cast<Shared<kHeadDim>*>(
@@ -577,6 +577,8 @@ __global__ void __launch_bounds__(kThreads, 1)
   static_assert(sizeof(shared) + 1024 <= kSharedBytes<kHeadDim>);
   if (threadIdx.x == 0) InitBarriers(shared);
   __syncthreads();
+  // What runs beside takes it that the kernel in front of this one is complete.
+  if (is_beside) WaitForInputs();
   LetNextKernelStart();
   WaitForInputs();
   if (is_divided) PrefillWork<T, kKeys>::Divide(args, items, shared.division);
@@ -633,11 +635,13 @@ void LaunchPrefill(const PrefillAttentionArgs<T>& args, void* workspace,
   }();
   static_cast<void>(is_allowed);
   const RowItems items = CountRowItems(args, kRows);
-  const int32_t num_multiprocessors = CurrentDevice().num_multiprocessors;
-  const bool is_divided = IsDivided(items.count(), num_multiprocessors);
-  const int32_t blocks = is_divided
-                             ? num_multiprocessors
-                             : std::min(items.count(), num_multiprocessors);
+  const bool is_beside = args.num_keys_beside > 0;
+  int32_t blocks = is_beside
+                       ? BlocksBesideDecodes<kKeys>(
+                             args, items, CurrentDevice().num_multiprocessors)
+                       : CurrentDevice().num_multiprocessors;
+  const bool is_divided = IsDivided(items.count(), blocks);
+  if (!is_divided) blocks = std::min(items.count(), blocks);
   Launch(
       Sm90PrefillKernel<T, kHeadDim>,
       {.grid = dim3(static_cast<uint32_t>(blocks)),
@@ -647,7 +651,7 @@ void LaunchPrefill(const PrefillAttentionArgs<T>& args, void* workspace,
       PrefillMaps{.queries = QueryMap(args, items),
                   .keys = CacheMap(args.attention, args.attention.k_cache),
                   .values = CacheMap(args.attention, args.attention.v_cache)},
-      args.attention, items, is_divided, workspace);
+      args.attention, items, is_divided, is_beside, workspace);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <numeric>
 #include <ostream>
 #include <random>
 #include <vector>
@@ -283,6 +284,101 @@ INSTANTIATE_TEST_SUITE_P(
         Case{{64, 8, 128}, {{1, 1650}}}, Case{{32, 32, 128}, {{1, 5000}}},
         Case{{8, 2, 128, 100}, {{1, 50}, {1, 100}, {1, 101}, {1, 1000}}},
         Case{{32, 8, 128}, std::vector<Lengths>(40, {1, 130})}));
+
+// Decodes first, then prompts.
+class MixedAttentionTest : public AttentionTest {
+ protected:
+  int32_t num_decodes() const {
+    int32_t count = 0;
+    while (problem_.query_start_[count + 1] == count + 1) ++count;
+    return count;
+  }
+};
+
+TEST_P(MixedAttentionTest, OfPromptsRunsBesideThatOfDecodes) {
+  if (!Sm90PrefillSupported()) GTEST_SKIP() << "not a Hopper";
+  const std::vector<float> expected = Reference();
+  const std::vector<BFloat16> expected_keys = keys_.Read();
+  const Shape& shape = problem_.shape_;
+  const int32_t decodes = num_decodes();
+  const int32_t num_tokens = problem_.num_tokens();
+  const int64_t row_size = int64_t{shape.num_heads} * shape.head_dim;
+  const DeviceArray<char> prefill_workspace{
+      std::vector<char>(PrefillWorkspaceBytes())};
+  const DeviceArray<float> decode_workspace(std::vector<float>(
+      DecodeWorkspaceBytes(decodes, shape.num_heads, shape.num_kv_heads,
+                           shape.head_dim) /
+      sizeof(float)));
+  const DeviceArray<int32_t> positions(problem_.positions());
+  const DeviceArray<int32_t> slots(problem_.slots());
+  std::vector<int32_t> all_rows(static_cast<size_t>(num_tokens));
+  std::iota(all_rows.begin(), all_rows.end(), 0);
+  const DeviceArray<int32_t> ids(all_rows);
+  // The more keys, the fewer thread blocks prompts get.
+  for (const int64_t num_keys : {1, 3000, 30000, 300000, 3000000}) {
+    const DeviceArray<BFloat16> fresh_keys(cached_keys_);
+    const DeviceArray<BFloat16> qkv(projection_);
+    const DeviceArray<BFloat16> out(Zeros());
+    const DeviceArray<BFloat16> copy(Zeros());
+    PagedAttentionArgs<BFloat16> args = Args(qkv.get(), out.get());
+    args.k_cache = fresh_keys.get();
+    args.num_seqs = decodes;
+    PagedAttentionArgs<BFloat16> prompts = args;
+    prompts.query_start += decodes;
+    prompts.kv_len += decodes;
+    prompts.block_tables += decodes * args.max_blocks_per_seq;
+    prompts.num_seqs = problem_.num_seqs_ - decodes;
+    RopeAppend<BFloat16>({.qkv = qkv.get() + decodes * problem_.qkv_size(),
+                          .positions = positions.get() + decodes,
+                          .slots = slots.get() + decodes,
+                          .cos = cos_.get(),
+                          .sin = sin_.get(),
+                          .k_cache = fresh_keys.get(),
+                          .v_cache = values_.get(),
+                          .num_tokens = num_tokens - decodes,
+                          .num_heads = shape.num_heads,
+                          .num_kv_heads = shape.num_kv_heads,
+                          .head_dim = shape.head_dim},
+                         nullptr);
+    PrefillAttention<BFloat16>({.attention = prompts,
+                                .num_tokens = num_tokens,
+                                .max_queries = problem_.max_queries(),
+                                .num_keys_beside = num_keys,
+                                .num_pairs = 100000},
+                               prefill_workspace.get(), nullptr);
+    DecodeAttention<BFloat16>({.attention = args,
+                               .cos = cos_.get(),
+                               .sin = sin_.get(),
+                               .k_cache = fresh_keys.get(),
+                               .v_cache = values_.get(),
+                               .runs_beside = true},
+                              decode_workspace.get(), nullptr);
+    // What comes next finds both complete.
+    GatherRows<BFloat16>({.table = out.get(),
+                          .ids = ids.get(),
+                          .out = copy.get(),
+                          .num_rows = num_tokens,
+                          .row_size = row_size},
+                         nullptr);
+    ExpectNear(ToFloats(copy.Read()), expected);
+    EXPECT_EQ(fresh_keys.Read(), expected_keys) << num_keys << " keys";
+  }
+}
+
+std::vector<Lengths> DecodesAndPrompts(int32_t num_decodes, int32_t kv_len,
+                                       std::vector<Lengths> prompts) {
+  prompts.insert(prompts.begin(), static_cast<size_t>(num_decodes),
+                 {1, kv_len});
+  return prompts;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, MixedAttentionTest,
+    testing::Values(
+        Case{{32, 8, 128}, DecodesAndPrompts(1, 900, {{40, 40}})},
+        Case{{32, 8, 128}, DecodesAndPrompts(5, 33, {{700, 1000}, {9, 300}})},
+        Case{{32, 8, 128}, DecodesAndPrompts(64, 300, {{128, 4000}})},
+        Case{{8, 2, 64}, DecodesAndPrompts(200, 70, {{64, 64}, {2, 500}})}));
 
 class PrefillAttentionTest : public AttentionTest {
  protected:
