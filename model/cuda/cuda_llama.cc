@@ -549,6 +549,7 @@ absl::Status TypedLlama<T>::Mlp(size_t index, int32_t num_rows,
       return ProjectAndAdd(DeviceCollective::kMlp, layer.down, activated_,
                            num_rows, next_norm, stream);
     }
+    DROVER_CHECK(args.x_squares == nullptr);
     DROVER_RETURN_IF_ERROR(matmul_.Run(layer.gate_up, MatmulOutput::kStore,
                                        residual_.normed(), gate_up_, num_rows,
                                        stream));
@@ -715,7 +716,8 @@ void TypedLlama<T>::Attend(size_t layer, const StepShape& shape,
         {.attention = AttentionArgs(layer, shape.num_decodes, num_chunks),
          .num_tokens = shape.num_rows,
          .max_queries = shape.max_queries,
-         .num_keys_beside = are_beside ? shape.decode_keys : 0,
+         .next_runs_beside = are_beside,
+         .num_keys_beside = shape.decode_keys,
          .num_pairs = shape.prefill_pairs},
         prefill_workspace_, stream);
   }

@@ -27,10 +27,11 @@ struct GivenRows {
 struct StepShape {
   int32_t num_rows = 0;
   int32_t num_sequences = 0;
-  int32_t num_decodes = 0;    // of the sequences, with one token
-  int32_t max_queries = 1;    // tokens of the longest chunk
-  int64_t decode_keys = 0;    // that the decodes see
-  int64_t prefill_pairs = 0;  // of the chunks: of a query and a key it sees
+  int32_t num_decodes = 0;  // of the sequences, with one token
+  int32_t max_queries = 1;  // tokens of the longest chunk
+  // As far as attention's time depends on them; a window is not looked at.
+  int64_t decode_keys = 0;    // of the decodes' sequences
+  int64_t prefill_pairs = 0;  // of the chunks: of a query and a key up to it
   std::vector<GivenRows> given_rows;
   // The rows that a Forward is for, ascending, on the device; or null: all are.
   const int32_t* wanted_rows = nullptr;

@@ -65,7 +65,7 @@ SkinnyGemmArgs<T> ResidualStream<T>::NormIn(SkinnyGemmArgs<T> args) {
 template <typename T>
 void ResidualStream<T>::Keep(const int32_t* ids, int32_t num_rows,
                              cudaStream_t stream) {
-  DROVER_CHECK(is_complete());
+  DROVER_CHECK(is_complete() && !is_weighted_);
   kernels::cuda::GatherRows<T>({.table = rows_,
                                 .ids = ids,
                                 .out = normed_,
@@ -78,6 +78,7 @@ void ResidualStream<T>::Keep(const int32_t* ids, int32_t num_rows,
 template <typename T>
 absl::Status ResidualStream<T>::Norm(const void* weight, int32_t num_rows,
                                      cudaStream_t stream) {
+  DROVER_CHECK(!is_weighted_);
   if (open_.has_value()) {
     AllReduceNormArgs<T> args = SumArgs(weight, num_rows);
     args.partials = std::exchange(has_partials_, false) ? partials_ : nullptr;

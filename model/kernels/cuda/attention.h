@@ -43,8 +43,8 @@ struct RopeAttentionArgs {
   // should before the kernel in front is complete, and before those that it
   // may run beside: then old keys are fetched at once.
   bool is_settled = false;
-  // The kernel in front is a PrefillAttention with num_keys_beside: this one
-  // begins at once.
+  // The kernel in front is a PrefillAttention with next_runs_beside, of other
+  // sequences and other KV blocks: this one begins at once.
   bool runs_beside = false;
 };
 
@@ -68,11 +68,12 @@ struct PrefillAttentionArgs {
   PagedAttentionArgs<T> attention;
   int32_t num_tokens = 0;   // that q has: at least query_start[num_seqs]
   int32_t max_queries = 0;  // of a sequence, at least
-  // The next kernel is a DecodeAttention that runs_beside and reads so many
-  // keys; 0: it is not. Then this one leaves it as many multiprocessors as let
-  // both end soon.
+  // The next kernel is a DecodeAttention that runs_beside. This one leaves it
+  // as many multiprocessors as let both end soon, by the keys that decodes have
+  // and its own pairs of a query and a key, both without regard to a window.
+  bool next_runs_beside = false;
   int64_t num_keys_beside = 0;
-  int64_t num_pairs = 0;  // of a query and a key that it sees; used then only
+  int64_t num_pairs = 0;
 };
 
 // Any number of queries per sequence; tensor cores. By the second where it can

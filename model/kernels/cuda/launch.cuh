@@ -14,7 +14,8 @@
 // kernels complete in the order of the stream, however early they start. One
 // that has nothing to do with the kernel in front, which has called
 // WaitForInputs() before it let this one start, may wait at its end instead, in
-// one thread block.
+// one thread block: what it reads has been complete since before the kernel in
+// front began, and nothing has read it meanwhile.
 
 namespace drover::kernels::cuda {
 

@@ -686,7 +686,8 @@ __global__ void __launch_bounds__(kMaxThreads<kTokens>, 1)
   __shared__ __align__(8) uint64_t empty[kMaxStages];
   __shared__ __align__(8) uint64_t came[kMaxWarpgroups];
   __shared__ __align__(8) uint64_t taken[kMaxWarpgroups];
-  __shared__ float norms[kTokens];
+  // Also of the tokens that are nobody's: see kOwnEights.
+  __shared__ float norms[std::max(kTokens, 16)];
   LetNextKernelStart();
   unsigned char* const aligned =
       memory + (1024 - SharedAddress(memory) % 1024) % 1024;
@@ -778,7 +779,7 @@ struct Deal {
 
 // At most 256 rows at once.
 Deal DealOut(int32_t out_features, int32_t num_splits, int32_t min_tiles) {
-  const int32_t units = out_features / kUnitRows;
+  const int32_t units = std::max(1, out_features / kUnitRows);
   const int32_t blocks =
       std::clamp(CurrentDevice().num_multiprocessors / num_splits, 1, units);
   const int32_t each = (units + blocks - 1) / blocks;
@@ -835,7 +836,11 @@ void LaunchSkinny(const SkinnyGemmArgs<T>& args, const SkinnyGemmShape& shape,
 
 template <typename T>
 bool SkinnyGemmSupported(const SkinnyGemmArgs<T>& args) {
-  return sizeof(T) == 2 && TensorMapsSupported() && args.num_tokens >= 1 &&
+  const bool adds = args.residual != nullptr;
+  const bool is_plain =
+      args.out != nullptr && args.partials == nullptr && !args.silu_mul;
+  return sizeof(T) == 2 && TensorMapsSupported() && (is_plain || !adds) &&
+         (adds || args.norm_weight == nullptr) && args.num_tokens >= 1 &&
          args.num_tokens <=
              (args.residual != nullptr ? kMaxPairedTokens : kMaxSkinnyTokens) &&
          args.in_features % kDepth == 0 && args.out_features % kUnitRows == 0;

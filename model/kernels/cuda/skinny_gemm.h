@@ -62,8 +62,8 @@ int32_t NumSquares(int32_t out_features);
 
 // How the work is dealt out. SkinnyGemm chooses; tests try others.
 struct SkinnyGemmShape {
-  // Parts of the depth: num_partials; else 1 or, joined at once, 2: with a
-  // residual, and else only to `out` without silu_mul.
+  // Parts of the depth: num_partials; 2 with a residual; else 1 or, to `out`
+  // without silu_mul and of up to kMaxPairedTokens, 2. Those 2 are joined.
   int32_t num_splits = 1;
   int32_t num_blocks = 1;  // thread blocks that share the rows of each part
   int32_t num_units = 1;   // of 16 rows, that a block has at once: up to 16

@@ -569,7 +569,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     Sm90PrefillKernel(const __grid_constant__ PrefillMaps maps,
                       const __grid_constant__ PagedAttentionArgs<T> args,
                       const __grid_constant__ RowItems items, bool is_divided,
-                      bool is_beside, void* workspace) {
+                      bool next_runs_beside, void* workspace) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   extern __shared__ unsigned char memory[];
   auto& shared = *reinterpret_cast<Shared<kHeadDim>*>(
@@ -578,7 +578,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   if (threadIdx.x == 0) InitBarriers(shared);
   __syncthreads();
   // What runs beside takes it that the kernel in front of this one is complete.
-  if (is_beside) WaitForInputs();
+  if (next_runs_beside) WaitForInputs();
   LetNextKernelStart();
   WaitForInputs();
   if (is_divided) PrefillWork<T, kKeys>::Divide(args, items, shared.division);
@@ -635,8 +635,7 @@ void LaunchPrefill(const PrefillAttentionArgs<T>& args, void* workspace,
   }();
   static_cast<void>(is_allowed);
   const RowItems items = CountRowItems(args, kRows);
-  const bool is_beside = args.num_keys_beside > 0;
-  int32_t blocks = is_beside
+  int32_t blocks = args.next_runs_beside
                        ? BlocksBesideDecodes<kKeys>(
                              args, items, CurrentDevice().num_multiprocessors)
                        : CurrentDevice().num_multiprocessors;
@@ -651,7 +650,7 @@ void LaunchPrefill(const PrefillAttentionArgs<T>& args, void* workspace,
       PrefillMaps{.queries = QueryMap(args, items),
                   .keys = CacheMap(args.attention, args.attention.k_cache),
                   .values = CacheMap(args.attention, args.attention.v_cache)},
-      args.attention, items, is_divided, is_beside, workspace);
+      args.attention, items, is_divided, args.next_runs_beside, workspace);
 }
 
 }  // namespace

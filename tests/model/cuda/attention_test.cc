@@ -297,8 +297,10 @@ class MixedAttentionTest : public AttentionTest {
 
 TEST_P(MixedAttentionTest, OfPromptsRunsBesideThatOfDecodes) {
   if (!Sm90PrefillSupported()) GTEST_SKIP() << "not a Hopper";
+  const std::vector<BFloat16> cached_values = values_.Read();
   const std::vector<float> expected = Reference();
   const std::vector<BFloat16> expected_keys = keys_.Read();
+  const std::vector<BFloat16> expected_values = values_.Read();
   const Shape& shape = problem_.shape_;
   const int32_t decodes = num_decodes();
   const int32_t num_tokens = problem_.num_tokens();
@@ -314,27 +316,38 @@ TEST_P(MixedAttentionTest, OfPromptsRunsBesideThatOfDecodes) {
   std::vector<int32_t> all_rows(static_cast<size_t>(num_tokens));
   std::iota(all_rows.begin(), all_rows.end(), 0);
   const DeviceArray<int32_t> ids(all_rows);
+  const DeviceArray<BFloat16> projection(projection_);
   // The more keys, the fewer thread blocks prompts get.
   for (const int64_t num_keys : {1, 3000, 30000, 300000, 3000000}) {
     const DeviceArray<BFloat16> fresh_keys(cached_keys_);
-    const DeviceArray<BFloat16> qkv(projection_);
+    const DeviceArray<BFloat16> fresh_values(cached_values);
+    const DeviceArray<BFloat16> qkv(
+        std::vector<BFloat16>(projection_.size(), BFloat16{}));
     const DeviceArray<BFloat16> out(Zeros());
     const DeviceArray<BFloat16> copy(Zeros());
     PagedAttentionArgs<BFloat16> args = Args(qkv.get(), out.get());
     args.k_cache = fresh_keys.get();
+    args.v_cache = fresh_values.get();
     args.num_seqs = decodes;
     PagedAttentionArgs<BFloat16> prompts = args;
     prompts.query_start += decodes;
     prompts.kv_len += decodes;
     prompts.block_tables += decodes * args.max_blocks_per_seq;
     prompts.num_seqs = problem_.num_seqs_ - decodes;
+    // What both read is there only when the kernel in front has written it.
+    GatherRows<BFloat16>({.table = projection.get(),
+                          .ids = ids.get(),
+                          .out = qkv.get(),
+                          .num_rows = num_tokens,
+                          .row_size = problem_.qkv_size()},
+                         nullptr);
     RopeAppend<BFloat16>({.qkv = qkv.get() + decodes * problem_.qkv_size(),
                           .positions = positions.get() + decodes,
                           .slots = slots.get() + decodes,
                           .cos = cos_.get(),
                           .sin = sin_.get(),
                           .k_cache = fresh_keys.get(),
-                          .v_cache = values_.get(),
+                          .v_cache = fresh_values.get(),
                           .num_tokens = num_tokens - decodes,
                           .num_heads = shape.num_heads,
                           .num_kv_heads = shape.num_kv_heads,
@@ -343,6 +356,7 @@ TEST_P(MixedAttentionTest, OfPromptsRunsBesideThatOfDecodes) {
     PrefillAttention<BFloat16>({.attention = prompts,
                                 .num_tokens = num_tokens,
                                 .max_queries = problem_.max_queries(),
+                                .next_runs_beside = true,
                                 .num_keys_beside = num_keys,
                                 .num_pairs = 100000},
                                prefill_workspace.get(), nullptr);
@@ -350,7 +364,7 @@ TEST_P(MixedAttentionTest, OfPromptsRunsBesideThatOfDecodes) {
                                .cos = cos_.get(),
                                .sin = sin_.get(),
                                .k_cache = fresh_keys.get(),
-                               .v_cache = values_.get(),
+                               .v_cache = fresh_values.get(),
                                .runs_beside = true},
                               decode_workspace.get(), nullptr);
     // What comes next finds both complete.
@@ -362,6 +376,7 @@ TEST_P(MixedAttentionTest, OfPromptsRunsBesideThatOfDecodes) {
                          nullptr);
     ExpectNear(ToFloats(copy.Read()), expected);
     EXPECT_EQ(fresh_keys.Read(), expected_keys) << num_keys << " keys";
+    EXPECT_EQ(fresh_values.Read(), expected_values) << num_keys << " keys";
   }
 }
 
@@ -378,6 +393,8 @@ INSTANTIATE_TEST_SUITE_P(
         Case{{32, 8, 128}, DecodesAndPrompts(1, 900, {{40, 40}})},
         Case{{32, 8, 128}, DecodesAndPrompts(5, 33, {{700, 1000}, {9, 300}})},
         Case{{32, 8, 128}, DecodesAndPrompts(64, 300, {{128, 4000}})},
+        Case{{64, 4, 128}, DecodesAndPrompts(9, 1, {{3, 3}, {200, 450}})},
+        Case{{8, 2, 128, 100}, DecodesAndPrompts(30, 150, {{50, 600}})},
         Case{{8, 2, 64}, DecodesAndPrompts(200, 70, {{64, 64}, {2, 500}})}));
 
 class PrefillAttentionTest : public AttentionTest {

@@ -357,6 +357,7 @@ struct NormCase {
   int32_t num_tokens = 1;
   int32_t depth = 512;
   int32_t size = 256;
+  int32_t next_rows = 160;  // of the product after the norm
   bool has_bias = false;
   bool silu_mul = false;
 };
@@ -370,7 +371,6 @@ class NormInProductsTest : public testing::TestWithParam<NormCase> {};
 // A residual, the norm after it and the product after that.
 TEST_P(NormInProductsTest, EqualsANormBetweenThem) {
   constexpr float kEpsilon = 1e-2f;
-  constexpr int32_t kRows = 160;
   const NormCase& c = GetParam();
   std::mt19937 random(7);
   const auto array = [&](int32_t count) {
@@ -380,7 +380,7 @@ TEST_P(NormInProductsTest, EqualsANormBetweenThem) {
   const DeviceArray<BFloat16> x = array(c.num_tokens * c.depth);
   const DeviceArray<BFloat16> weight = array(c.size * c.depth);
   const DeviceArray<BFloat16> bias = array(c.size);
-  const DeviceArray<BFloat16> next_weight = array(kRows * c.size);
+  const DeviceArray<BFloat16> next_weight = array(c.next_rows * c.size);
   std::vector<BFloat16> norm_values = RandomArray(c.size, random);
   for (BFloat16& value : norm_values) {
     value = ToBFloat16(ToFloat(value) / std::sqrt(static_cast<float>(c.size)));
@@ -392,8 +392,8 @@ TEST_P(NormInProductsTest, EqualsANormBetweenThem) {
   // Whatever was there.
   const DeviceArray<float> squares(
       std::vector<float>(c.num_tokens * num_squares, NAN));
-  const DeviceArray<BFloat16> out = array(c.num_tokens * kRows);
-  const DeviceArray<BFloat16> expected_out = array(c.num_tokens * kRows);
+  const DeviceArray<BFloat16> out = array(c.num_tokens * c.next_rows);
+  const DeviceArray<BFloat16> expected_out = array(c.num_tokens * c.next_rows);
   const SkinnyGemmArgs<BFloat16> args = {
       .x = x.get(),
       .weight = weight.get(),
@@ -417,7 +417,7 @@ TEST_P(NormInProductsTest, EqualsANormBetweenThem) {
                                    .silu_mul = c.silu_mul,
                                    .num_tokens = c.num_tokens,
                                    .in_features = c.size,
-                                   .out_features = kRows};
+                                   .out_features = c.next_rows};
   SkinnyGemm(next, nullptr);
   // What is in the stream now is another test's.
   RmsNorm<BFloat16>({.x = stream.get(),
@@ -434,8 +434,8 @@ TEST_P(NormInProductsTest, EqualsANormBetweenThem) {
   const std::vector<float> actual = ToFloats(out.Read());
   const std::vector<float> expected = ToFloats(expected_out.Read());
   // Sums are about 1/3; what they are of is rounded at other places.
-  for (int32_t i = 0; i < c.num_tokens * (c.silu_mul ? kRows / 2 : kRows);
-       ++i) {
+  for (int32_t i = 0;
+       i < c.num_tokens * (c.silu_mul ? c.next_rows / 2 : c.next_rows); ++i) {
     ASSERT_NEAR(actual[i], expected[i], std::abs(expected[i]) / 32 + 1e-2f)
         << i;
   }
@@ -443,21 +443,26 @@ TEST_P(NormInProductsTest, EqualsANormBetweenThem) {
 
 INSTANTIATE_TEST_SUITE_P(
     Shapes, NormInProductsTest,
-    testing::Values(NormCase{.num_tokens = 1}, NormCase{.num_tokens = 8},
-                    NormCase{.num_tokens = 9, .has_bias = true},
-                    NormCase{.num_tokens = 17, .silu_mul = true},
-                    NormCase{.num_tokens = 32, .size = 1024},
-                    // One chunk of depth: one of each pair has nothing.
-                    NormCase{.num_tokens = 33, .depth = 64},
-                    NormCase{.num_tokens = 64, .size = 4096, .silu_mul = true},
-                    // Two warpgroups, the second one's rows not for all.
-                    NormCase{.num_tokens = 40, .depth = 1344, .size = 5120},
-                    NormCase{.num_tokens = 64,
-                             .size = 5056,
-                             .has_bias = true,
-                             .silu_mul = true},
-                    // More rows than fit at once.
-                    NormCase{.num_tokens = 50, .size = 18432}));
+    testing::Values(
+        NormCase{.num_tokens = 1}, NormCase{.num_tokens = 8},
+        NormCase{.num_tokens = 9, .has_bias = true},
+        NormCase{.num_tokens = 17, .silu_mul = true},
+        NormCase{.num_tokens = 32, .size = 1024},
+        // One chunk of depth: one of each pair has nothing.
+        NormCase{.num_tokens = 33, .depth = 64},
+        NormCase{.num_tokens = 64, .size = 4096, .silu_mul = true},
+        // Two warpgroups, the second one's rows not for all.
+        NormCase{.num_tokens = 40, .depth = 1344, .size = 5120},
+        NormCase{
+            .num_tokens = 64, .size = 5056, .has_bias = true, .silu_mul = true},
+        // More rows than fit at once.
+        NormCase{.num_tokens = 50, .size = 18432},
+        // The next product has several warpgroups, not all of
+        // them busy, and tiles.
+        NormCase{.num_tokens = 64, .next_rows = 28672, .silu_mul = true},
+        NormCase{.num_tokens = 61, .next_rows = 6144},
+        NormCase{.num_tokens = 30, .next_rows = 19216},
+        NormCase{.num_tokens = 5, .next_rows = 44048}));
 
 }  // namespace
 }  // namespace drover::kernels::cuda
