@@ -34,6 +34,7 @@ constexpr int32_t kMaxGemvRows = 2;
 // And up to these; to kMaxSkinnyTokens where it saves SiLU's kernel or leaves
 // the sum in parts.
 constexpr int32_t kMaxSkinnyRows = 64;
+static_assert(kernels::cuda::kMaxPairedTokens <= kMaxSkinnyRows);
 
 // Row counts for which matrix products are timed: dense where decode batches
 // are, then in steps of about a quarter; and the largest of both kinds.
@@ -717,8 +718,8 @@ void TypedLlama<T>::Attend(size_t layer, const StepShape& shape,
          .num_tokens = shape.num_rows,
          .max_queries = shape.max_queries,
          .next_runs_beside = are_beside,
-         .num_keys_beside = shape.decode_keys,
-         .num_pairs = shape.prefill_pairs},
+         .num_keys_beside = shape.load.num_decode_keys,
+         .num_pairs = shape.load.num_prefill_pairs},
         prefill_workspace_, stream);
   }
   if (shape.num_decodes > 0) {

@@ -13,6 +13,7 @@
 #include "model/cuda/memory.h"
 #include "model/cuda/step_kernels.h"
 #include "model/model_config.h"
+#include "scheduler/step_forecast.h"
 
 namespace drover::cuda {
 
@@ -29,9 +30,7 @@ struct StepShape {
   int32_t num_sequences = 0;
   int32_t num_decodes = 0;  // of the sequences, with one token
   int32_t max_queries = 1;  // tokens of the longest chunk
-  // As far as attention's time depends on them; a window is not looked at.
-  int64_t decode_keys = 0;    // of the decodes' sequences
-  int64_t prefill_pairs = 0;  // of the chunks: of a query and a key up to it
+  StepLoad load;  // of attention, without padding and regard to a window
   std::vector<GivenRows> given_rows;
   // The rows that a Forward is for, ascending, on the device; or null: all are.
   const int32_t* wanted_rows = nullptr;

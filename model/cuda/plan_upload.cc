@@ -146,9 +146,11 @@ void PlanUpload::PackItem(const SlotWork& work, size_t index,
   }
   shape_.num_rows += work.num_tokens;
   shape_.max_queries = std::max(shape_.max_queries, work.num_tokens);
-  const int64_t tokens = work.num_tokens;
-  const int64_t pairs = tokens * slot.num_computed + tokens * (tokens + 1) / 2;
-  (tokens == 1 ? shape_.decode_keys : shape_.prefill_pairs) += pairs;
+  if (work.num_tokens == 1) {
+    shape_.load.AddDecode(slot.num_computed);
+  } else {
+    shape_.load.AddChunk(work.num_tokens, slot.num_computed);
+  }
 
   WorkRecord& record = records_[index];
   record = {

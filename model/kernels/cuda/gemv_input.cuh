@@ -44,8 +44,9 @@ __device__ __forceinline__ void ForRows(int32_t size, Function function,
 #pragma unroll
   for (int k = 0; k < kHeld; ++k) {
     const int32_t i = first.First() + k * first.kStep;
-    if (i < size)
+    if (i < size) {
       function(i, AsVec<T>(first.held[k]), AsVec<T>(others.held[k])...);
+    }
   }
   for (int32_t i = first.First() + kHeld * first.kStep; i < size;
        i += first.kStep) {

@@ -351,6 +351,15 @@ __device__ __forceinline__ void StoreByToken(
   }
 }
 
+// Of two rows, if there are such and there is one.
+template <typename T>
+__device__ __forceinline__ float2 BiasOf(const SkinnyGemmArgs<T>& args,
+                                         bool has_rows, int32_t first,
+                                         int32_t second) {
+  if (args.bias == nullptr || !has_rows) return {};
+  return {AsFloat(args.bias[first]), AsFloat(args.bias[second])};
+}
+
 // Rows [first_row, end_row) are the warpgroup's.
 template <typename T, int kTokens>
 __device__ void StoreSums(const SkinnyGemmArgs<T>& args, int32_t split,
@@ -361,21 +370,17 @@ __device__ void StoreSums(const SkinnyGemmArgs<T>& args, int32_t split,
   const int32_t num_rows = end_row - first_row;
   const int unit = threadIdx.x % 128 / 32;
   const int pair = threadIdx.x % 32 / 4;  // of the unit's eight
-  float bias[2] = {};
-  const auto read_bias = [&](int32_t first, int32_t second) {
-    if (args.bias == nullptr || unit * kUnitRows >= num_rows) return;
-    bias[0] = AsFloat(args.bias[first]);
-    bias[1] = AsFloat(args.bias[second]);
-  };
+  const bool has_rows = unit * kUnitRows < num_rows;
   if (args.silu_mul) {
     const int32_t size = args.out_features / 2;
     const int32_t row = unit * 8 + pair;
     T* const out = args.out + first_row / 2;
-    read_bias(first_row / 2 + row, size + first_row / 2 + row);
+    const float2 bias =
+        BiasOf(args, has_rows, first_row / 2 + row, size + first_row / 2 + row);
     StoreByToken<T, kRows / 2, kTokens>(
         sums, factors, args.num_tokens, num_rows / 2, staging,
         [&](float gate, float up, T* to) {
-          to[row] = SiluMul<T>(gate + bias[0], up + bias[1]);
+          to[row] = SiluMul<T>(gate + bias.x, up + bias.y);
         },
         [&](int32_t token, int32_t chunk, const Vec<T>& values) {
           StoreGlobal(out + token * size + chunk, values);
@@ -383,12 +388,13 @@ __device__ void StoreSums(const SkinnyGemmArgs<T>& args, int32_t split,
     return;
   }
   const int32_t row = unit * kUnitRows + 2 * pair;
-  if (args.partials == nullptr) read_bias(first_row + row, first_row + row + 1);
+  const float2 bias = BiasOf(args, has_rows && args.partials == nullptr,
+                             first_row + row, first_row + row + 1);
   if (args.out != nullptr) {
     StoreByToken<T, kRows, kTokens>(
         sums, factors, args.num_tokens, num_rows, staging,
         [&](float first, float second, T* to) {
-          StorePair(to + row, first + bias[0], second + bias[1]);
+          StorePair(to + row, first + bias.x, second + bias.y);
         },
         [&](int32_t token, int32_t chunk, const Vec<T>& values) {
           StoreGlobal(args.out + token * args.out_features + first_row + chunk,
@@ -404,8 +410,8 @@ __device__ void StoreSums(const SkinnyGemmArgs<T>& args, int32_t split,
   StoreByToken<float, kRows, kTokens>(
       sums, factors, args.num_tokens, num_rows, staging,
       [&](float first, float second, float* to) {
-        to[row] = first + bias[0];
-        to[row + 1] = second + bias[1];
+        to[row] = first + bias.x;
+        to[row + 1] = second + bias.y;
       },
       [&](int32_t token, int32_t chunk, const Vec<float>& values) {
         StoreGlobal(out + token * args.out_features + chunk, values);
@@ -448,13 +454,17 @@ class Pair {
   __device__ void Send(int i, const float (&sums)[4]) const {
     SendTo(rank_ ^ 1, staging_ + 128 * i, sums, came_);
   }
-  __device__ void Await() const { came_.WaitInCluster(turn_ & 1); }
-  __device__ void AddTo(float (&sums)[4], int i) const {
-    const float4 others = staging_[128 * i];
-    sums[0] += others.x;
-    sums[1] += others.y;
-    sums[2] += others.z;
-    sums[3] += others.w;
+  // What the other one has sent, when it has come.
+  __device__ void AddTo(float (&sums)[kSums / 4][4]) const {
+    came_.WaitInCluster(turn_ & 1);
+#pragma unroll
+    for (int i = 0; i < kSums / 4; ++i) {
+      const float4 others = staging_[128 * i];
+      sums[i][0] += others.x;
+      sums[i][1] += others.y;
+      sums[i][2] += others.z;
+      sums[i][3] += others.w;
+    }
   }
 
   // The other one may send again: this warp has done with what is in staging.
@@ -480,6 +490,48 @@ constexpr int kOwnEights = kTokens == 8 ? 1 : kTokens / 16;
 template <int kTokens>
 using Link = Pair<4 * kOwnEights<kTokens>>;
 
+// Of as many lanes, side by side, as share something.
+template <int kLanes>
+__device__ __forceinline__ float SumOfLanes(float value) {
+#pragma unroll
+  for (int distance = 1; distance < kLanes; distance *= 2) {
+    value += __shfl_xor_sync(kAllLanes, value, distance);
+  }
+  return value;
+}
+
+// Sends a thread's sums of the tokens that the other block ends, and leaves
+// those of its own.
+template <int kTokens>
+__device__ __forceinline__ void SendOthers(
+    const Link<kTokens>& pair, const float (&sums)[kTokens / 8][4],
+    float (&own)[kOwnEights<kTokens>][4]) {
+#pragma unroll
+  for (int i = 0; i < kOwnEights<kTokens>; ++i) {
+    const int high = kTokens > 8 ? kOwnEights<kTokens> + i : i;
+    float theirs[4];
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      theirs[k] = pair.rank() == 0 ? sums[high][k] : sums[i][k];
+      own[i][k] = pair.rank() == 0 ? sums[i][k] : sums[high][k];
+    }
+    pair.Send(i, theirs);
+  }
+}
+
+// Multiplies, and returns the sum of the squares that there were.
+template <typename T>
+__device__ __forceinline__ float Weight(Vec<T>& row, const Vec<T>& weight) {
+  float squares = 0.0f;
+#pragma unroll
+  for (int k = 0; k < Vec<T>::kSize; ++k) {
+    const float value = AsFloat(row.values[k]);
+    squares += value * value;
+    row.values[k] = FromFloat<T>(value * AsFloat(weight.values[k]));
+  }
+  return squares;
+}
+
 // As StoreSums, with the other block's sums and the residual, and what a norm
 // needs. group: of the squares' parts, this one.
 template <typename T, int kTokens>
@@ -497,14 +549,9 @@ __device__ void JoinAndStore(const KernelArgs<T>& args, int32_t first_row,
   const int32_t num_rows = end_row - first_row;
   const int32_t thread = threadIdx.x % 128;
   const int32_t chunk = thread % kRowVecs * kSize;
-  const int32_t pair_row =
-      thread / 32 * kUnitRows + 2 * (thread % 32 / 4);  // as in StoreSums
-  auto* const staged = reinterpret_cast<T*>(staging);
-  float bias[2] = {};
-  if (gemm.bias != nullptr && pair_row < num_rows) {
-    bias[0] = AsFloat(gemm.bias[first_row + pair_row]);
-    bias[1] = AsFloat(gemm.bias[first_row + pair_row + 1]);
-  }
+  const int32_t pair_row = thread / 32 * kUnitRows + 2 * (thread % 32 / 4);
+  const float2 bias = BiasOf(gemm, pair_row < num_rows, first_row + pair_row,
+                             first_row + pair_row + 1);
   const int32_t first_token = pair.rank() * 8 * kOwn;
   const auto token = [&](int j) {
     return j * (128 / kRowVecs) + thread / kRowVecs;
@@ -518,17 +565,7 @@ __device__ void JoinAndStore(const KernelArgs<T>& args, int32_t first_row,
   };
   float own[kOwn][4];
   pair.BeginTurn();
-#pragma unroll
-  for (int i = 0; i < kOwn; ++i) {
-    const int high = kTokens > 8 ? kOwn + i : i;
-    float theirs[4];
-#pragma unroll
-    for (int k = 0; k < 4; ++k) {
-      theirs[k] = pair.rank() == 0 ? sums[high][k] : sums[i][k];
-      own[i][k] = pair.rank() == 0 ? sums[i][k] : sums[high][k];
-    }
-    pair.Send(i, theirs);
-  }
+  SendOthers<kTokens>(pair, sums, own);
   uint4 residual[kVecs] = {};
 #pragma unroll
   for (int j = 0; j < kVecs; ++j) {
@@ -540,39 +577,27 @@ __device__ void JoinAndStore(const KernelArgs<T>& args, int32_t first_row,
   if (gemm.norm_weight != nullptr && chunk < num_rows) {
     weight = LoadWords(gemm.norm_weight + first_row + chunk);
   }
-  pair.Await();
-#pragma unroll
-  for (int i = 0; i < kOwn; ++i) pair.AddTo(own[i], i);
+  pair.AddTo(own);
+  auto* const staged = reinterpret_cast<T*>(staging);
   Stage<T, kRows, 8 * kOwn>(
       own, factors == nullptr ? nullptr : factors + first_token, staged,
       [&](float first, float second, T* to) {
-        StorePair(to + pair_row, first + bias[0], second + bias[1]);
+        StorePair(to + pair_row, first + bias.x, second + bias.y);
       });
 #pragma unroll
   for (int j = 0; j < kVecs; ++j) {
     float squares = 0.0f;
     if (is_own(j)) {
       Vec<T> row = LoadVec(staged + token(j) * kStagedStride<T, kRows> + chunk);
-      if (gemm.residual != nullptr) {
-        row = AddUp(row, AsVec<T>(residual[j]));
-      }
+      if (gemm.residual != nullptr) row = AddUp(row, AsVec<T>(residual[j]));
       StoreGlobal(gemm.out + index(j), row);
       if (gemm.norm_weight != nullptr) {
-        const Vec<T> weights = AsVec<T>(weight);
-#pragma unroll
-        for (int k = 0; k < kSize; ++k) {
-          const float value = AsFloat(row.values[k]);
-          squares += value * value;
-          row.values[k] = FromFloat<T>(value * AsFloat(weights.values[k]));
-        }
+        squares = Weight(row, AsVec<T>(weight));
         StoreGlobal(gemm.weighted + index(j), row);
       }
     }
     if (gemm.norm_weight == nullptr) continue;
-#pragma unroll
-    for (int distance = 1; distance < kRowVecs; distance *= 2) {
-      squares += __shfl_xor_sync(kAllLanes, squares, distance);
-    }
+    squares = SumOfLanes<kRowVecs>(squares);
     if (is_own(j) && chunk == 0) {
       gemm.squares[(first_token + token(j)) * args.num_squares + group] =
           squares;
@@ -616,10 +641,7 @@ __device__ void FindNorms(const SkinnyGemmArgs<T>& args, float* norms) {
 #pragma unroll
     for (int turn = 0; turn < kTurns; ++turn) {
       const int32_t token = first + turn * kRows + row;
-#pragma unroll
-      for (int distance = 1; distance < kLanes; distance *= 2) {
-        sums[turn] += __shfl_xor_sync(kAllLanes, sums[turn], distance);
-      }
+      sums[turn] = SumOfLanes<kLanes>(sums[turn]);
       if (lane == 0 && token < args.num_tokens) {
         norms[token] = rsqrtf(
             sums[turn] / static_cast<float>(args.in_features) + args.epsilon);
@@ -699,7 +721,7 @@ __global__ void __launch_bounds__(kMaxThreads<kTokens>, 1)
       threadIdx.x / 32 == static_cast<uint32_t>(4 * ring.num_warpgroups());
   if (is_producer && threadIdx.x % 32 == 0) {
     ring.Init();
-    Link<kTokens>::Init(came, taken, kMaxWarpgroups);
+    if constexpr (kInPairs) Link<kTokens>::Init(came, taken, kMaxWarpgroups);
   }
   __syncthreads();
   if constexpr (kInPairs) ArriveInCluster();
