@@ -1,7 +1,7 @@
 // The linear layers of a model, or of the first of its ranks, through cuBLASLt
-// and, for a few tokens, through SkinnyGemm, beside the time that reading the
-// weights takes. One layer's after the other's, in a graph; SkinnyGemm's
-// gate_up is with SiLU.
+// and, for fewer tokens, through SkinnyGemm or MidGemm, beside the time that
+// reading the weights takes. One layer's after the other's, in a graph; only
+// cuBLASLt's gate_up is without SiLU.
 //
 //   cuda_matmul_bench SHAPE RANKS TERABYTES_PER_SECOND ROWS...
 //
@@ -21,6 +21,7 @@
 #include "model/cuda/matmul.h"
 #include "model/cuda/memory.h"
 #include "model/cuda/weight_upload.h"
+#include "model/kernels/cuda/mid_gemm.h"
 #include "model/kernels/cuda/skinny_gemm.h"
 #include "model/model_config.h"
 #include "sharding/ranks/partition.h"
@@ -29,6 +30,8 @@ namespace drover::cuda {
 namespace {
 
 using kernels::BFloat16;
+using kernels::cuda::kMaxSkinnyTokens;
+using kernels::cuda::MidGemmArgs;
 using kernels::cuda::SkinnyGemmArgs;
 
 void Require(const absl::Status& status) {
@@ -105,22 +108,25 @@ class Product {
         "%-8s %4ld rows: reading %6.2f us, cuBLASLt %7.2f (%3.0f TFLOP/s)",
         name_.c_str(), rows, bytes / terabytes_per_second * 1e-6, cublas,
         bytes * static_cast<double>(rows) / cublas * 1e-6);
-    const bool is_skinny = rows <= kernels::cuda::kMaxSkinnyTokens;
-    if (is_skinny && kernels::cuda::SkinnyGemmSupported(Args(first, rows))) {
-      Report("SkinnyGemm", rows);
+    if (kernels::cuda::SkinnyGemmSupported(SkinnyArgs(first, rows))) {
+      Report("SkinnyGemm", [&](const DeviceLinear& linear, cudaStream_t s) {
+        kernels::cuda::SkinnyGemm(SkinnyArgs(linear, rows), s);
+      });
     }
-    if (is_skinny && output_ == MatmulOutput::kAdd) {
-      num_partials_ = 2;
-      Report("in two parts", rows);
-      num_partials_ = 0;
+    const bool is_mid = silu_mul_ || output_ == MatmulOutput::kAdd;
+    if (is_mid && rows > kMaxSkinnyTokens &&
+        kernels::cuda::MidGemmSupported(MidArgs(first, rows))) {
+      Report("MidGemm", [&](const DeviceLinear& linear, cudaStream_t s) {
+        kernels::cuda::MidGemm(MidArgs(linear, rows), s);
+      });
     }
     std::printf("\n");
     std::fflush(stdout);
   }
 
  private:
-  SkinnyGemmArgs<BFloat16> Args(const DeviceLinear& linear,
-                                int64_t rows) const {
+  SkinnyGemmArgs<BFloat16> SkinnyArgs(const DeviceLinear& linear,
+                                      int64_t rows) const {
     SkinnyGemmArgs<BFloat16> args = {
         .x = static_cast<const BFloat16*>(buffers_.x.get()),
         .weight = static_cast<const BFloat16*>(linear.weight),
@@ -132,22 +138,33 @@ class Product {
       args.out_float = static_cast<float*>(buffers_.out.get());
       return args;
     }
-    if (num_partials_ > 0) {
-      args.num_partials = num_partials_;
-      args.partials = static_cast<float*>(buffers_.out.get());
-      return args;
-    }
     args.out = static_cast<BFloat16*>(buffers_.out.get());
     if (output_ == MatmulOutput::kAdd) args.residual = args.out;
     return args;
   }
 
-  void Report(const char* label, int64_t rows) {
+  MidGemmArgs<BFloat16> MidArgs(const DeviceLinear& linear,
+                                int64_t rows) const {
+    MidGemmArgs<BFloat16> args = {
+        .x = static_cast<const BFloat16*>(buffers_.x.get()),
+        .weight = static_cast<const BFloat16*>(linear.weight),
+        .num_tokens = static_cast<int32_t>(rows),
+        .in_features = linear.in_features,
+        .out_features = linear.out_features};
+    if (silu_mul_) {
+      args.activated = static_cast<BFloat16*>(buffers_.out.get());
+    } else {
+      args.partials = static_cast<float*>(buffers_.out.get());
+      args.num_partials = kernels::cuda::MidGemmPartials(linear.out_features);
+    }
+    return args;
+  }
+
+  template <typename Run>
+  void Report(const char* label, Run run) {
     const double time =
         Time(static_cast<int>(linears_.size()), [&](cudaStream_t stream) {
-          for (const DeviceLinear* linear : linears_) {
-            kernels::cuda::SkinnyGemm(Args(*linear, rows), stream);
-          }
+          for (const DeviceLinear* linear : linears_) run(*linear, stream);
         });
     std::printf(", %s %6.2f", label, time);
   }
@@ -157,7 +174,6 @@ class Product {
   const MatmulOutput output_;
   const bool silu_mul_;
   const Buffers& buffers_;
-  int num_partials_ = 0;
 };
 
 int Main(int argc, char** argv) {

@@ -18,6 +18,7 @@
 #include "model/kernels/cuda/attention.h"
 #include "model/kernels/cuda/cuda_kernels.h"
 #include "model/kernels/cuda/gemv.h"
+#include "model/kernels/cuda/mid_gemm.h"
 #include "model/kernels/cuda/skinny_gemm.h"
 #include "sharding/ranks/partition.h"
 
@@ -26,15 +27,14 @@ namespace {
 
 using kernels::cuda::GemvArgs;
 using kernels::cuda::GemvInput;
+using kernels::cuda::kMaxMidTokens;
 using kernels::cuda::kMaxSkinnyTokens;
+using kernels::cuda::MidGemmArgs;
 using kernels::cuda::SkinnyGemmArgs;
 
-// From three on SkinnyGemm is the faster one.
+// From three on SkinnyGemm is the faster one, as far as it goes. Then MidGemm
+// is, where it saves SiLU's kernel or leaves the sum in parts.
 constexpr int32_t kMaxGemvRows = 2;
-// And up to these; to kMaxSkinnyTokens where it saves SiLU's kernel or leaves
-// the sum in parts.
-constexpr int32_t kMaxSkinnyRows = 64;
-static_assert(kernels::cuda::kMaxPairedTokens <= kMaxSkinnyRows);
 
 // Row counts for which matrix products are timed: dense where decode batches
 // are, then in steps of about a quarter; and the largest of both kinds.
@@ -138,7 +138,7 @@ class TypedLlama : public CudaLlama {
   // Whether the norm between them is done by products themselves.
   bool NormsInSkinnyGemm(int32_t num_rows) const {
     return norms_in_skinny_gemm_ && num_rows > kMaxGemvRows &&
-           num_rows <= kernels::cuda::kMaxPairedTokens;
+           num_rows <= kMaxSkinnyTokens;
   }
   bool CanNormInSkinnyGemm() const;
   absl::Status MlpPiece(const DeviceLayer& layer, const Piece& piece,
@@ -155,6 +155,11 @@ class TypedLlama : public CudaLlama {
                cudaStream_t stream) const;
   bool TrySkinnyGemm(SkinnyGemmArgs<T> args, const DeviceLinear& linear,
                      int32_t num_rows, cudaStream_t stream) const;
+  bool TryMidGemm(MidGemmArgs<T> args, const DeviceLinear& linear,
+                  int32_t num_rows, cudaStream_t stream) const;
+  // Leaves the sum's parts to the next norm.
+  bool TryPartials(Sum sum, const DeviceLinear& linear, const T* x,
+                   int32_t num_rows, cudaStream_t stream);
 
   int64_t qkv_size() const {
     return (config_.num_heads + 2 * config_.num_kv_heads) * config_.head_dim;
@@ -266,14 +271,15 @@ absl::Status TypedLlama<T>::Tune() {
     for (const DeviceLayer& layer : weights_.layers) {
       linears.push_back(&(layer.*kind));
     }
-    // With fewer rows it is SkinnyGemm's, or Gemv's.
+    // With fewer rows it is another's.
     const SkinnyGemmArgs<T> skinny = {
         .silu_mul = silu_mul,
         .in_features = linears.front()->in_features,
         .out_features = linears.front()->out_features};
-    const int32_t skinny_rows = silu_mul ? kMaxSkinnyTokens : kMaxSkinnyRows;
-    const int64_t min_rows =
-        kernels::cuda::SkinnyGemmSupported(skinny) ? skinny_rows + 1 : 1;
+    const bool has_mid = silu_mul && linears.front()->bias == nullptr;
+    const int64_t min_rows = !kernels::cuda::SkinnyGemmSupported(skinny) ? 1
+                             : has_mid ? kMaxMidTokens + 1
+                                       : kMaxSkinnyTokens + 1;
     fill(x, limits_.max_rows, skinny.in_features);
     return matmul_.Tune(linears, output, min_rows, limits_.max_rows, x, out);
   };
@@ -446,13 +452,47 @@ bool TypedLlama<T>::TrySkinnyGemm(SkinnyGemmArgs<T> args,
   args.num_tokens = num_rows;
   args.in_features = linear.in_features;
   args.out_features = linear.out_features;
-  const bool saves_more = args.silu_mul || args.partials != nullptr;
-  if ((num_rows > kMaxSkinnyRows && !saves_more) ||
-      !kernels::cuda::SkinnyGemmSupported(args)) {
-    return false;
-  }
+  if (!kernels::cuda::SkinnyGemmSupported(args)) return false;
   kernels::cuda::SkinnyGemm(args, stream);
   return true;
+}
+
+template <typename T>
+bool TypedLlama<T>::TryMidGemm(MidGemmArgs<T> args, const DeviceLinear& linear,
+                               int32_t num_rows, cudaStream_t stream) const {
+  args.weight = static_cast<const T*>(linear.weight);
+  args.num_tokens = num_rows;
+  args.in_features = linear.in_features;
+  args.out_features = linear.out_features;
+  if (num_rows <= kMaxSkinnyTokens || linear.bias != nullptr ||
+      !kernels::cuda::MidGemmSupported(args)) {
+    return false;
+  }
+  kernels::cuda::MidGemm(args, stream);
+  return true;
+}
+
+template <typename T>
+bool TypedLlama<T>::TryPartials(Sum sum, const DeviceLinear& linear, const T* x,
+                                int32_t num_rows, cudaStream_t stream) {
+  if (!residual_.takes_partials(num_rows) || linear.bias != nullptr) {
+    return false;
+  }
+  constexpr int32_t kSkinny = ResidualStream<T>::kSkinnyPartials;
+  if (TrySkinnyGemm(
+          {.x = x, .partials = residual_.partials(), .num_partials = kSkinny},
+          linear, num_rows, stream)) {
+    residual_.NotePartials(sum, kSkinny);
+    return true;
+  }
+  const int32_t count = kernels::cuda::MidGemmPartials(linear.out_features);
+  if (TryMidGemm(
+          {.x = x, .partials = residual_.partials(), .num_partials = count},
+          linear, num_rows, stream)) {
+    residual_.NotePartials(sum, count);
+    return true;
+  }
+  return false;
 }
 
 template <typename T>
@@ -512,12 +552,7 @@ absl::Status TypedLlama<T>::ProjectAndAdd(Sum sum, const DeviceLinear& linear,
                 .begins_all_reduce = JoinsInGemv(num_rows) && !is_last},
                linear, num_rows, stream)) {
     if ((!is_last || residual_.is_divided()) &&
-        residual_.takes_partials(num_rows) && linear.bias == nullptr &&
-        TrySkinnyGemm({.x = x,
-                       .partials = residual_.partials(),
-                       .num_partials = ResidualStream<T>::kNumPartials},
-                      linear, num_rows, stream)) {
-      residual_.NotePartials(sum);
+        TryPartials(sum, linear, x, num_rows, stream)) {
       return absl::OkStatus();
     }
     if (!TrySkinnyGemm({.x = x, .residual = residual_.addend(), .out = out},
@@ -546,7 +581,9 @@ absl::Status TypedLlama<T>::Mlp(size_t index, int32_t num_rows,
           residual_.Norm(layer.post_attention_norm, num_rows, stream));
       args.x = residual_.normed();
     }
-    if (TrySkinnyGemm(args, layer.gate_up, num_rows, stream)) {
+    if (TrySkinnyGemm(args, layer.gate_up, num_rows, stream) ||
+        TryMidGemm({.x = args.x, .activated = activated_}, layer.gate_up,
+                   num_rows, stream)) {
       return ProjectAndAdd(DeviceCollective::kMlp, layer.down, activated_,
                            num_rows, next_norm, stream);
     }

@@ -1,9 +1,11 @@
 #include "model/cuda/residual_stream.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/check.h"
 #include "model/kernels/cuda/cuda_kernels.h"
+#include "model/kernels/cuda/mid_gemm.h"
 
 namespace drover::cuda {
 
@@ -22,10 +24,12 @@ void ResidualStream<T>::Take(Arena& arena, int64_t max_rows) {
   places_[0] = arena.Take<T>(max_rows * hidden_size_);
   places_[1] = arena.Take<T>(is_divided() ? hidden_size_ : 0);
   normed_place_ = arena.Take<T>(max_rows * hidden_size_);
-  partials_ = arena.Take<float>(kNumPartials * kernels::cuda::kMaxSkinnyTokens *
-                                hidden_size_);
+  const int32_t partial_rows =
+      std::max(kSkinnyPartials * kernels::cuda::kMaxSkinnyTokens,
+               kernels::cuda::kMaxMidPartials * kernels::cuda::kMaxMidTokens);
+  partials_ = arena.Take<float>(partial_rows * hidden_size_);
   num_squares_ = kernels::cuda::NumSquares(static_cast<int32_t>(hidden_size_));
-  squares_ = arena.Take<float>(kernels::cuda::kMaxPairedTokens * num_squares_);
+  squares_ = arena.Take<float>(kernels::cuda::kMaxSkinnyTokens * num_squares_);
   Begin();
 }
 
@@ -34,7 +38,7 @@ void ResidualStream<T>::Begin() {
   rows_ = places_[0];
   other_ = places_[1];
   normed_ = normed_place_;
-  has_partials_ = false;
+  num_partials_ = 0;
   is_weighted_ = false;
   open_.reset();
 }
@@ -81,24 +85,25 @@ absl::Status ResidualStream<T>::Norm(const void* weight, int32_t num_rows,
   DROVER_CHECK(!is_weighted_);
   if (open_.has_value()) {
     AllReduceNormArgs<T> args = SumArgs(weight, num_rows);
-    args.partials = std::exchange(has_partials_, false) ? partials_ : nullptr;
-    args.num_partials = kNumPartials;
+    args.num_partials = std::exchange(num_partials_, 0);
+    args.partials = args.num_partials > 0 ? partials_ : nullptr;
     return collective_->AllReduceNorm(args, *std::exchange(open_, {}), stream);
   }
   if (weight == nullptr) {
-    DROVER_CHECK(!has_partials_);
+    DROVER_CHECK(num_partials_ == 0);
     return absl::OkStatus();
   }
-  if (std::exchange(has_partials_, false)) {
-    kernels::cuda::JoinRmsNorm<T>({.residual = rows_,
-                                   .partials = partials_,
-                                   .weight = static_cast<const T*>(weight),
-                                   .out = normed_,
-                                   .num_partials = kNumPartials,
-                                   .num_tokens = num_rows,
-                                   .hidden_size = hidden_size_,
-                                   .epsilon = epsilon_},
-                                  stream);
+  if (num_partials_ > 0) {
+    kernels::cuda::JoinRmsNorm<T>(
+        {.residual = rows_,
+         .partials = partials_,
+         .weight = static_cast<const T*>(weight),
+         .out = normed_,
+         .num_partials = std::exchange(num_partials_, 0),
+         .num_tokens = num_rows,
+         .hidden_size = hidden_size_,
+         .epsilon = epsilon_},
+        stream);
     return absl::OkStatus();
   }
   kernels::cuda::RmsNorm<T>({.x = rows_,
@@ -127,7 +132,7 @@ kernels::cuda::RowGroup ResidualStream<T>::row_group() const {
 
 template <typename T>
 GemvArgs<T> ResidualStream<T>::JoinIn(GemvArgs<T> args) {
-  DROVER_CHECK(can_join_ && open_.has_value() && !has_partials_);
+  DROVER_CHECK(can_join_ && open_.has_value() && num_partials_ == 0);
   args.x = output(*open_);
   args.input = GemvInput::kAllReduceNorm;
   args.ranks = row_group();

@@ -23,8 +23,8 @@ class ResidualStream {
  public:
   using Sum = DeviceCollective::Buffer;
 
-  // Parts in which SkinnyGemm leaves a sum.
-  static constexpr int32_t kNumPartials = 2;
+  // Parts in which a SkinnyGemm leaves a sum.
+  static constexpr int32_t kSkinnyPartials = 2;
 
   // collective: null if there is one rank; else it outlives this object.
   ResidualStream(int64_t hidden_size, float epsilon,
@@ -59,11 +59,11 @@ class ResidualStream {
     return !is_divided() || (collective_->shares_memory() &&
                              num_rows <= DeviceCollective::kMaxPartialRows);
   }
-  // Or has left partials() instead: [kNumPartials, num_rows, hidden_size].
+  // Or has left partials() instead: [num_partials, num_rows, hidden_size].
   float* partials() const { return partials_; }
-  void NotePartials(Sum sum) {
+  void NotePartials(Sum sum, int32_t num_partials) {
     NoteOutput(sum);
-    has_partials_ = true;
+    num_partials_ = num_partials;
   }
   // Or, of one rank's few rows, is a SkinnyGemm `args`, which leaves the stream
   // complete and its rows for the next one to norm. weight: of that norm.
@@ -74,7 +74,7 @@ class ResidualStream {
   void Keep(const int32_t* ids, int32_t num_rows, cudaStream_t stream);
 
   // Nothing is left to be added to rows().
-  bool is_complete() const { return !open_.has_value() && !has_partials_; }
+  bool is_complete() const { return !open_.has_value() && num_partials_ == 0; }
 
   // ---- Norms, which complete it ----
 
@@ -133,7 +133,7 @@ class ResidualStream {
   T* normed_ = nullptr;
   T* normed_place_ = nullptr;
   float* partials_ = nullptr;
-  bool has_partials_ = false;
+  int32_t num_partials_ = 0;  // that the next norm adds
   float* squares_ = nullptr;  // of weighted rows, which are in normed_
   int32_t num_squares_ = 0;   // parts of each row's
   bool is_weighted_ = false;

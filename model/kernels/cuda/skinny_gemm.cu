@@ -3,7 +3,6 @@
 #include <cuda.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
 
 #include "model/kernels/cuda/cluster.cuh"
@@ -13,6 +12,7 @@
 #include "model/kernels/cuda/named_barrier.cuh"
 #include "model/kernels/cuda/reduce.cuh"
 #include "model/kernels/cuda/tensor_map.h"
+#include "model/kernels/cuda/weight_units.cuh"
 #include "model/kernels/cuda/wgmma.cuh"
 
 // Each multiprocessor should read the same share of the weight, without a
@@ -29,25 +29,16 @@
 // Rows that a norm follows are left times its weight, and their squares' sums
 // beside them: the next product divides its sums by the rows' root mean
 // squares, when it has them, and nothing waits for a norm.
-//
-// Of each 16 rows, a unit, the tensor cores get the even ones first, with
-// silu_mul the gate's: a thread then has two neighbours, or a gate and its up.
 
 namespace drover::kernels::cuda {
 namespace {
 
-constexpr int kUnitRows = 16;
 constexpr int kWarpgroupUnits = 4;
-constexpr int kDepth = 64;  // of a chunk: rows of 128 bytes
 constexpr int kMaxUnits = 16;
 constexpr int kMaxStages = 8;
 constexpr int kMaxWarpgroups = kMaxUnits / kWarpgroupUnits;
 constexpr int kNormWarps = 2;
-// Leaves each 80 registers, 96 where it has 64 sums.
-template <int kTokens>
-constexpr int kMaxThreads = kTokens <= 64 ? 768 : 608;
-constexpr uint32_t kRowBytes = kDepth * 2;
-constexpr uint32_t kUnitBytes = kUnitRows * kRowBytes;
+constexpr int kMaxThreads = 768;  // leaves each 80 registers
 constexpr int32_t kMaxRingBytes = 188 << 10;
 // What was fastest: fewer barriers, and no more than keeps the memory busy.
 constexpr int32_t kRingBytes = 150 << 10;
@@ -59,11 +50,6 @@ constexpr uint32_t kStagingBytes = 9 << 10;
 static_assert((kWarpgroupUnits - 1) * kUnitBytes <= kStagingBytes);
 static_assert(kMaxSkinnyTokens / 2 * kRowBytes <= kStagingBytes);
 
-// Of so many tokens, in shared memory.
-__host__ __device__ constexpr int32_t RowsOfX(int32_t num_tokens) {
-  return (num_tokens + 7) / 8 * 8;
-}
-
 template <typename T>
 struct KernelArgs {
   SkinnyGemmArgs<T> gemm;
@@ -74,13 +60,6 @@ struct KernelArgs {
   int32_t num_splits = 1;    // parts of the depth
   int32_t num_squares = 0;   // parts of a row's
 };
-
-template <typename T>
-__device__ T SiluMul(float gate, float up) {
-  gate = RoundTo<T>(gate);
-  return FromFloat<T>(RoundTo<T>(__fdividef(gate, 1.0f + __expf(-gate))) *
-                      RoundTo<T>(up));
-}
 
 template <typename T>
 __device__ Vec<T> AddUp(Vec<T> values, const Vec<T>& others) {
@@ -179,19 +158,6 @@ class Ring {
   const int32_t num_x_rows_;
   const int32_t num_stages_;
   const int32_t stage_chunks_;
-};
-
-// A place in the ring.
-struct Place {
-  int stage = 0;
-  uint32_t phase = 0;
-
-  __device__ void Next(int num_stages) {
-    if (++stage == num_stages) {
-      stage = 0;
-      phase ^= 1;
-    }
-  }
 };
 
 // Where the producer is: a stage's chunks of a tile.
@@ -698,7 +664,7 @@ __device__ void Consume(const KernelArgs<T>& args, const Part& part,
 #endif  // __CUDA_ARCH_FEAT_SM90_ALL
 
 template <typename T, int kTokens, bool kInPairs>
-__global__ void __launch_bounds__(kMaxThreads<kTokens>, 1)
+__global__ void __launch_bounds__(kMaxThreads, 1)
     SkinnyGemmKernel(const __grid_constant__ CUtensorMap weight_map,
                      const __grid_constant__ CUtensorMap x_map,
                      const KernelArgs<T> args) {
@@ -748,39 +714,11 @@ __global__ void __launch_bounds__(kMaxThreads<kTokens>, 1)
 
 // ---- The host's side ----
 
-// A stage's box: units, of eight and eight rows; the chunks of the depth come
-// last, so that each is a tile of its own in shared memory.
-template <typename T>
-CUtensorMap WeightMap(const SkinnyGemmArgs<T>& args, uint32_t units,
-                      uint32_t chunks) {
-  const auto depth = static_cast<uint64_t>(args.in_features);
-  const auto rows = static_cast<uint64_t>(args.out_features);
-  const uint64_t row_bytes = depth * 2;
-  std::array<uint64_t, 4> strides = {2 * row_bytes, row_bytes,
-                                     kUnitRows * row_bytes, kRowBytes};
-  if (args.silu_mul) {
-    strides = {row_bytes, rows / 2 * row_bytes, 8 * row_bytes, kRowBytes};
-  }
-  return EncodeTensorMap<5, T>(args.weight,
-                               {kDepth, 8, 2, rows / kUnitRows, depth / kDepth},
-                               strides, {kDepth, 8, 2, units, chunks});
-}
-
-template <typename T>
-CUtensorMap XMap(const SkinnyGemmArgs<T>& args, uint32_t chunks) {
-  const auto depth = static_cast<uint64_t>(args.in_features);
-  return EncodeTensorMap<3, T>(
-      args.x, {kDepth, static_cast<uint64_t>(args.num_tokens), depth / kDepth},
-      {depth * 2, kRowBytes},
-      {kDepth, static_cast<uint32_t>(RowsOfX(args.num_tokens)), chunks});
-}
-
 int32_t Bucket(int32_t num_tokens) {
   return num_tokens <= 8    ? 8
          : num_tokens <= 16 ? 16
          : num_tokens <= 32 ? 32
-         : num_tokens <= 64 ? 64
-                            : 128;
+                            : 64;
 }
 
 int32_t ChunkBytes(int32_t num_units, int32_t num_tokens) {
@@ -830,6 +768,7 @@ void LaunchSkinny(const SkinnyGemmArgs<T>& args, const SkinnyGemmShape& shape,
   const int32_t units = args.out_features / kUnitRows;
   const int32_t each = (units + shape.num_blocks - 1) / shape.num_blocks;
   const int32_t tiles = (each + shape.num_units - 1) / shape.num_units;
+  const auto chunks = static_cast<uint32_t>(shape.stage_chunks);
   const int32_t ring_bytes = shape.num_stages * shape.stage_chunks *
                              ChunkBytes(shape.num_units, args.num_tokens);
   const KernelArgs<T> kernel_args = {
@@ -849,9 +788,9 @@ void LaunchSkinny(const SkinnyGemmArgs<T>& args, const SkinnyGemmShape& shape,
        .shared_bytes = ring_bytes + warpgroups * kStagingBytes + 1024,
        .cluster = kInPairs ? 2u : 1u},
       stream,
-      WeightMap(args, static_cast<uint32_t>(shape.num_units),
-                static_cast<uint32_t>(shape.stage_chunks)),
-      XMap(args, static_cast<uint32_t>(shape.stage_chunks)), kernel_args);
+      WeightMap(args.weight, args.out_features, args.in_features, args.silu_mul,
+                static_cast<uint32_t>(shape.num_units), chunks),
+      XMap(args.x, args.num_tokens, args.in_features, chunks), kernel_args);
 }
 
 }  // namespace
@@ -863,8 +802,7 @@ bool SkinnyGemmSupported(const SkinnyGemmArgs<T>& args) {
       args.out != nullptr && args.partials == nullptr && !args.silu_mul;
   return sizeof(T) == 2 && TensorMapsSupported() && (is_plain || !adds) &&
          (adds || args.norm_weight == nullptr) && args.num_tokens >= 1 &&
-         args.num_tokens <=
-             (args.residual != nullptr ? kMaxPairedTokens : kMaxSkinnyTokens) &&
+         args.num_tokens <= kMaxSkinnyTokens &&
          args.in_features % kDepth == 0 && args.out_features % kUnitRows == 0;
 }
 
@@ -875,14 +813,12 @@ SkinnyGemmShape ChooseSkinnyGemmShape(const SkinnyGemmArgs<T>& args) {
   // Of more tokens x would take more of the ring than the weight.
   const bool is_plain = args.out != nullptr && !args.silu_mul;
   const bool in_pairs =
-      args.residual != nullptr ||
-      (is_plain && args.num_tokens > 32 && args.num_tokens <= kMaxPairedTokens);
+      args.residual != nullptr || (is_plain && args.num_tokens > 32);
   shape.num_splits = args.partials != nullptr ? args.num_partials
                      : in_pairs               ? 2
                                               : 1;
   // One tile's SiLU is then beside the reading of another's rows.
-  const bool is_halved =
-      args.silu_mul && args.num_tokens > 32 && args.num_tokens <= 64;
+  const bool is_halved = args.silu_mul && args.num_tokens > 32;
   const Deal deal =
       DealOut(args.out_features, shape.num_splits, is_halved ? 2 : 1);
   shape.num_blocks = deal.num_blocks;
@@ -904,10 +840,8 @@ void LaunchSkinny(const SkinnyGemmArgs<T>& args, const SkinnyGemmShape& shape,
       return LaunchSkinny<T, 16, kInPairs>(args, shape, stream);
     case 32:
       return LaunchSkinny<T, 32, kInPairs>(args, shape, stream);
-    case 64:
-      return LaunchSkinny<T, 64, kInPairs>(args, shape, stream);
     default:
-      if constexpr (!kInPairs) LaunchSkinny<T, 128, false>(args, shape, stream);
+      return LaunchSkinny<T, 64, kInPairs>(args, shape, stream);
   }
 }
 

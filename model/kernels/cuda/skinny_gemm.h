@@ -5,14 +5,13 @@
 #include "model/kernels/cuda/cuda_stream.h"
 #include "model/kernels/kernels.h"
 
-// The linear layer for more tokens than Gemv is for and fewer than would keep
-// the tensor cores busy: reading the weights is still most of the work.
+// The linear layer for more tokens than Gemv is for and fewer than MidGemm is
+// for: reading the weights is still all of the work.
 // Conventions of cuda_kernels.h.
 
 namespace drover::kernels::cuda {
 
-inline constexpr int32_t kMaxSkinnyTokens = 128;
-inline constexpr int32_t kMaxPairedTokens = 64;  // in two parts joined at once
+inline constexpr int32_t kMaxSkinnyTokens = 64;
 
 // out = x . weight^T + bias + residual, accumulated in float32 and rounded to T
 // before the residual is added, as the separate layers do. With silu_mul the
@@ -48,9 +47,9 @@ struct SkinnyGemmArgs {
 };
 
 // Whether SkinnyGemm can run, on the current device: compute capability 9.0; T
-// is Float16 or BFloat16; at most kMaxSkinnyTokens tokens, kMaxPairedTokens
-// with a residual; in_features a multiple of 64, out_features of 16; all arrays
-// but bias aligned to 16 bytes. Where it says no, use a general matrix product.
+// is Float16 or BFloat16; at most kMaxSkinnyTokens tokens; in_features a
+// multiple of 64, out_features of 16; all arrays but bias aligned to 16 bytes.
+// Where it says no, use another matrix product.
 template <typename T>
 bool SkinnyGemmSupported(const SkinnyGemmArgs<T>& args);
 
@@ -63,7 +62,7 @@ int32_t NumSquares(int32_t out_features);
 // How the work is dealt out. SkinnyGemm chooses; tests try others.
 struct SkinnyGemmShape {
   // Parts of the depth: num_partials; 2 with a residual; else 1 or, to `out`
-  // without silu_mul and of up to kMaxPairedTokens, 2. Those 2 are joined.
+  // without silu_mul, 2. Those 2 are joined.
   int32_t num_splits = 1;
   int32_t num_blocks = 1;  // thread blocks that share the rows of each part
   int32_t num_units = 1;   // of 16 rows, that a block has at once: up to 16

@@ -586,13 +586,13 @@ __global__ void __launch_bounds__(kThreads, 1)
                              is_divided ? &shared.division : nullptr);
   Piece piece;
   if (threadIdx.x >= kConsumers) {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+    GiveBackRegisters<40>();
     if (threadIdx.x >= kConsumers + 32) return;
     Loader<T, kHeadDim> loader(maps, args, shared);
     while (work.Next(piece)) loader.Load(piece, items);
     return;
   }
-  asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+  TakeRegisters<232>();
   const int warpgroup = __shfl_sync(kAllLanes, threadIdx.x / 128, 0);
   Consumer<T, kHeadDim> consumer(args, shared, warpgroup);
   while (work.Next(piece)) consumer.Consume(piece, work, workspace);

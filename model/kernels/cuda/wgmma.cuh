@@ -33,6 +33,17 @@ SwizzledFactor(uint32_t address, uint32_t group_bytes = 1024) {
   return SwizzledRows(address, /*leading_bytes=*/16, group_bytes);
 }
 
+// All of a warpgroup keep or get so many registers each. A kernel's threads
+// begin with equal shares; what some take others have to give back.
+template <int kRegisters>
+__device__ __forceinline__ void GiveBackRegisters() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+template <int kRegisters>
+__device__ __forceinline__ void TakeRegisters() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+
 // Around products: before the first one and after other use of their sums.
 __device__ __forceinline__ void BeginProducts() {
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
@@ -63,10 +74,19 @@ __device__ __forceinline__ void PinBefore(float* in_shared, float result) {
 #define DROVER_SUMS_4 DROVER_SUMS_2, DROVER_SUMS(2), DROVER_SUMS(3)
 #define DROVER_SUMS_8 \
   DROVER_SUMS_4, DROVER_SUMS(4), DROVER_SUMS(5), DROVER_SUMS(6), DROVER_SUMS(7)
-#define DROVER_SUMS_16                                                    \
-  DROVER_SUMS_8, DROVER_SUMS(8), DROVER_SUMS(9), DROVER_SUMS(10),         \
-      DROVER_SUMS(11), DROVER_SUMS(12), DROVER_SUMS(13), DROVER_SUMS(14), \
-      DROVER_SUMS(15)
+#define DROVER_SUMS_12                                            \
+  DROVER_SUMS_8, DROVER_SUMS(8), DROVER_SUMS(9), DROVER_SUMS(10), \
+      DROVER_SUMS(11)
+#define DROVER_SUMS_14 DROVER_SUMS_12, DROVER_SUMS(12), DROVER_SUMS(13)
+#define DROVER_SUMS_16 DROVER_SUMS_14, DROVER_SUMS(14), DROVER_SUMS(15)
+#define DROVER_SUMS_20                                               \
+  DROVER_SUMS_16, DROVER_SUMS(16), DROVER_SUMS(17), DROVER_SUMS(18), \
+      DROVER_SUMS(19)
+#define DROVER_SUMS_22 DROVER_SUMS_20, DROVER_SUMS(20), DROVER_SUMS(21)
+#define DROVER_SUMS_24 DROVER_SUMS_22, DROVER_SUMS(22), DROVER_SUMS(23)
+#define DROVER_SUMS_28                                               \
+  DROVER_SUMS_24, DROVER_SUMS(24), DROVER_SUMS(25), DROVER_SUMS(26), \
+      DROVER_SUMS(27)
 #define DROVER_REGISTERS_4 "%0, %1, %2, %3"
 #define DROVER_REGISTERS_8 DROVER_REGISTERS_4 ", %4, %5, %6, %7"
 #define DROVER_REGISTERS_16 \
@@ -75,16 +95,35 @@ __device__ __forceinline__ void PinBefore(float* in_shared, float result) {
   DROVER_REGISTERS_16                                         \
   ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, " \
   "%27, %28, %29, %30, %31"
-#define DROVER_REGISTERS_64                                   \
-  DROVER_REGISTERS_32                                         \
-  ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, " \
-  "%43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, "   \
-  "%54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define DROVER_REGISTERS_48                                        \
+  DROVER_REGISTERS_32                                              \
+  ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, " \
+  "%44, %45, %46, %47"
+#define DROVER_REGISTERS_56 \
+  DROVER_REGISTERS_48       \
+  ", %48, %49, %50, %51, %52, %53, %54, %55"
+#define DROVER_REGISTERS_64 \
+  DROVER_REGISTERS_56       \
+  ", %56, %57, %58, %59, %60, %61, %62, %63"
+#define DROVER_REGISTERS_80                                        \
+  DROVER_REGISTERS_64                                              \
+  ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, " \
+  "%76, %77, %78, %79"
+#define DROVER_REGISTERS_88 \
+  DROVER_REGISTERS_80       \
+  ", %80, %81, %82, %83, %84, %85, %86, %87"
+#define DROVER_REGISTERS_96 \
+  DROVER_REGISTERS_88       \
+  ", %88, %89, %90, %91, %92, %93, %94, %95"
+#define DROVER_REGISTERS_112                                               \
+  DROVER_REGISTERS_96                                                      \
+  ", %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, " \
+  "%108, %109, %110, %111"
 
-// sums (+)= a . b^T of depth 16, where a has 64 rows and b 8, 16, 32, 64 or
-// 128; the old sums are dropped unless `accumulate`. Thread i of the warpgroup
-// holds of rows 16 (i / 32) + i % 32 / 4 and that + 8 the columns
-// 8 j + i % 4 * 2 and that + 1: sums[j], the first row's two first.
+// sums (+)= a . b^T of depth 16, where a has 64 rows and b 8, 16, 32, 64, 96,
+// 112, 128, 160, 176, 192 or 224; the old sums are dropped unless `accumulate`.
+// Thread i of the warpgroup holds of rows 16 (i / 32) + i % 32 / 4 and that + 8
+// the columns 8 j + i % 4 * 2 and that + 1: sums[j], the first row's two first.
 #define DROVER_MULTIPLY(TYPE, PTX, COLUMNS, REGISTERS, SUMS, A, B, IF)       \
   __device__ __forceinline__ void Multiply(TYPE, uint64_t a, uint64_t b,     \
                                            bool accumulate,                  \
@@ -105,8 +144,20 @@ __device__ __forceinline__ void PinBefore(float* in_shared, float result) {
                   "%17", "%18")                                               \
   DROVER_MULTIPLY(TYPE, PTX, 64, DROVER_REGISTERS_32, DROVER_SUMS_8, "%32",   \
                   "%33", "%34")                                               \
+  DROVER_MULTIPLY(TYPE, PTX, 96, DROVER_REGISTERS_48, DROVER_SUMS_12, "%48",  \
+                  "%49", "%50")                                               \
+  DROVER_MULTIPLY(TYPE, PTX, 112, DROVER_REGISTERS_56, DROVER_SUMS_14, "%56", \
+                  "%57", "%58")                                               \
   DROVER_MULTIPLY(TYPE, PTX, 128, DROVER_REGISTERS_64, DROVER_SUMS_16, "%64", \
-                  "%65", "%66")
+                  "%65", "%66")                                               \
+  DROVER_MULTIPLY(TYPE, PTX, 160, DROVER_REGISTERS_80, DROVER_SUMS_20, "%80", \
+                  "%81", "%82")                                               \
+  DROVER_MULTIPLY(TYPE, PTX, 176, DROVER_REGISTERS_88, DROVER_SUMS_22, "%88", \
+                  "%89", "%90")                                               \
+  DROVER_MULTIPLY(TYPE, PTX, 192, DROVER_REGISTERS_96, DROVER_SUMS_24, "%96", \
+                  "%97", "%98")                                               \
+  DROVER_MULTIPLY(TYPE, PTX, 224, DROVER_REGISTERS_112, DROVER_SUMS_28,       \
+                  "%112", "%113", "%114")
 DROVER_MULTIPLIES(BFloat16, "bf16")
 DROVER_MULTIPLIES(Float16, "f16")
 #undef DROVER_MULTIPLIES
@@ -141,12 +192,24 @@ DROVER_MULTIPLIES(Float16, "f16")
 DROVER_ADD_PRODUCT(BFloat16, "bf16")
 DROVER_ADD_PRODUCT(Float16, "f16")
 #undef DROVER_ADD_PRODUCT
+#undef DROVER_REGISTERS_112
+#undef DROVER_REGISTERS_96
+#undef DROVER_REGISTERS_88
+#undef DROVER_REGISTERS_80
 #undef DROVER_REGISTERS_64
+#undef DROVER_REGISTERS_56
+#undef DROVER_REGISTERS_48
 #undef DROVER_REGISTERS_32
 #undef DROVER_REGISTERS_16
 #undef DROVER_REGISTERS_8
 #undef DROVER_REGISTERS_4
+#undef DROVER_SUMS_28
+#undef DROVER_SUMS_24
+#undef DROVER_SUMS_22
+#undef DROVER_SUMS_20
 #undef DROVER_SUMS_16
+#undef DROVER_SUMS_14
+#undef DROVER_SUMS_12
 #undef DROVER_SUMS_8
 #undef DROVER_SUMS_4
 #undef DROVER_SUMS_2

@@ -13,6 +13,7 @@
 
 #include "model/kernels/cuda/cuda_kernels.h"
 #include "tests/model/cuda/device_array.h"
+#include "tests/model/cuda/linear_sum.h"
 
 namespace drover::kernels::cuda {
 namespace {
@@ -91,30 +92,18 @@ class SkinnyGemmTest : public testing::TestWithParam<Case> {
           nullptr);
     }
     EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
-    if (c_.num_partials > 0) return SumOfParts(partials.Read());
-    return c_.to_float ? out_float.Read() : ToFloats(out.Read());
-  }
-
-  std::vector<float> SumOfParts(const std::vector<float>& partials) const {
-    std::vector<float> sums(residual_.size());
-    for (size_t i = 0; i < partials.size(); ++i) {
-      sums[i % sums.size()] += partials[i];
+    if (c_.num_partials > 0) {
+      return SumOfParts(partials.Read(), residual_.size());
     }
-    return sums;
+    return c_.to_float ? out_float.Read() : ToFloats(out.Read());
   }
 
   // The linear layer's sum, and that of its terms' magnitudes.
   std::pair<double, double> Sum(int32_t token, int32_t row) const {
-    double sum = c_.has_bias ? ToFloat(bias_[row]) : 0.0;
-    double magnitude = std::abs(sum);
-    for (int32_t i = 0; i < c_.in_features; ++i) {
-      const double product =
-          double{ToFloat(weight_[int64_t{row} * c_.in_features + i])} *
-          ToFloat(x_[int64_t{token} * c_.in_features + i]);
-      sum += product;
-      magnitude += std::abs(product);
-    }
-    return {sum, magnitude};
+    const auto [sum, magnitude] =
+        LinearSum(x_, weight_, c_.in_features, token, row);
+    const double bias = c_.has_bias ? ToFloat(bias_[row]) : 0.0;
+    return {sum + bias, magnitude + std::abs(bias)};
   }
 
   const Case c_ = GetParam();
@@ -225,32 +214,6 @@ INSTANTIATE_TEST_SUITE_P(
              .num_blocks = 2,
              .num_units = 16,
              .has_bias = true},
-        // More than 64 tokens: what they leave in shared memory takes turns.
-        Case{.num_tokens = 128,
-             .in_features = 512,
-             .out_features = 336,
-             .num_blocks = 2,
-             .num_units = 9,
-             .has_bias = true},
-        Case{.num_tokens = 65,
-             .in_features = 704,
-             .out_features = 528,
-             .num_blocks = 3,
-             .num_units = 11,
-             .num_stages = 3,
-             .silu_mul = true,
-             .has_bias = true},
-        Case{.num_tokens = 100,
-             .in_features = 1344,
-             .out_features = 320,
-             .num_blocks = 2,
-             .num_units = 5,
-             .num_partials = 2},
-        Case{.num_tokens = 128,
-             .in_features = 512,
-             .out_features = 28672,
-             .num_blocks = 0,
-             .silu_mul = true},
         // Parts of a depth that does not divide evenly.
         Case{.num_tokens = 64,
              .in_features = 1344,

@@ -1,0 +1,374 @@
+#include "model/kernels/cuda/mid_gemm.h"
+
+#include <cuda.h>
+
+#include <algorithm>
+#include <cstdint>
+
+#include "model/kernels/cuda/element.cuh"
+#include "model/kernels/cuda/launch.cuh"
+#include "model/kernels/cuda/mbarrier.cuh"
+#include "model/kernels/cuda/named_barrier.cuh"
+#include "model/kernels/cuda/tensor_map.h"
+#include "model/kernels/cuda/weight_units.cuh"
+#include "model/kernels/cuda/wgmma.cuh"
+
+// Each thread block has all tokens and some rows of the weight, or part of
+// their depth, and a multiprocessor to itself. A warpgroup sums the products of
+// 64 tokens with all of the rows: the rows are multiplied as they come, however
+// many they are, where tiles of 64 would leave multiprocessors without work.
+// One more warp starts the copies into a ring, those of weights even before the
+// kernel in front has finished.
+
+namespace drover::kernels::cuda {
+namespace {
+
+constexpr int kGroupTokens = 64;
+constexpr int kMaxGroups = kMaxMidTokens / kGroupTokens;
+constexpr int kMaxStages = 8;
+constexpr int32_t kMaxRingBytes = 224 << 10;
+
+// Two warpgroups' threads have room for the sums of any product; of three a
+// product's may be at most 96.
+template <int kGroups, int kRows>
+constexpr int kNumProducts = kGroups < kMaxGroups || kRows <= 192 ? 1 : 2;
+
+template <typename T>
+struct KernelArgs {
+  MidGemmArgs<T> gemm;
+  int32_t num_tiles = 0;   // of the rows
+  int32_t num_stages = 0;  // of the ring
+  int32_t num_splits = 1;  // parts of the depth
+};
+
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+
+// A thread's: of two tokens with some of the rows, in as many products of a
+// warpgroup as it takes.
+template <int kGroups, int kRows>
+struct Sums {
+  static constexpr int kProducts = kNumProducts<kGroups, kRows>;
+  static constexpr int kProductRows = kRows / kProducts;
+  static constexpr int kProductUnits = kProductRows / kUnitRows;
+
+  float values[kProducts][kProductRows / 8][4] = {};
+
+  // Of the unit's rows 4 (thread % 4) + i for the first or second token; with
+  // silu_mul of rows 2 (thread % 4) + i / 2, the gate's if i is even.
+  __device__ __forceinline__ float Get(int unit, int token, int i) const {
+    return values[unit / kProductUnits][unit % kProductUnits * 2 + i % 2]
+                 [token * 2 + i / 2];
+  }
+};
+
+// A stage: a chunk of the weight's rows, then of the tokens.
+template <int kGroups, int kRows>
+class Ring {
+ public:
+  static constexpr uint32_t kWeightBytes = kRows * kRowBytes;
+  static constexpr uint32_t kStageBytes =
+      kWeightBytes + kGroups * kGroupTokens * kRowBytes;
+
+  __device__ Ring(uint32_t memory, uint64_t* full, uint64_t* empty,
+                  int32_t num_stages)
+      : memory_(memory), full_(full), empty_(empty), num_stages_(num_stages) {}
+
+  __device__ uint32_t Weight(int stage) const {
+    return memory_ + stage * kStageBytes;
+  }
+  __device__ uint32_t X(int stage) const {
+    return Weight(stage) + kWeightBytes;
+  }
+  __device__ Barrier full(int stage) const { return Barrier(full_ + stage); }
+  __device__ Barrier empty(int stage) const { return Barrier(empty_ + stage); }
+  __device__ int32_t num_stages() const { return num_stages_; }
+
+  __device__ void Init() const {
+    for (int stage = 0; stage < num_stages_; ++stage) {
+      full(stage).Init(1);
+      empty(stage).Init(4 * kGroups);  // its warps
+    }
+    PublishBarriers();
+  }
+
+ private:
+  const uint32_t memory_;
+  uint64_t* const full_;
+  uint64_t* const empty_;
+  const int32_t num_stages_;
+};
+
+// What this thread block does.
+struct Part {
+  int32_t tile = 0;         // of the rows
+  int32_t split = 0;        // of the depth
+  int32_t first_chunk = 0;  // of the depth
+  int32_t num_chunks = 0;
+};
+
+template <typename T>
+__device__ Part FindPart(const KernelArgs<T>& args) {
+  const int32_t chunks = args.gemm.in_features / kDepth;
+  const auto index = static_cast<int32_t>(blockIdx.x);
+  Part part;
+  part.tile = index % args.num_tiles;
+  part.split = index / args.num_tiles;
+  part.first_chunk = part.split * chunks / args.num_splits;
+  part.num_chunks =
+      (part.split + 1) * chunks / args.num_splits - part.first_chunk;
+  return part;
+}
+
+// One thread's walk over all chunks.
+template <typename T, int kGroups, int kRows>
+__device__ void Produce(const CUtensorMap& weight_map, const CUtensorMap& x_map,
+                        const KernelArgs<T>& args, const Part& part,
+                        const Ring<kGroups, kRows>& ring) {
+  const uint64_t policy = EvictFirst();
+  const uint32_t bytes =
+      ring.kWeightBytes + RowsOfX(args.gemm.num_tokens) * kRowBytes;
+  const auto start_weight = [&](int stage, int32_t chunk) {
+    ring.full(stage).ArriveExpecting(bytes);
+    StartBoxCopy(ring.Weight(stage), weight_map, ring.full(stage), policy,
+                 part.tile * (kRows / kUnitRows), part.first_chunk + chunk);
+  };
+  const auto start_x = [&](int stage, int32_t chunk) {
+    StartBoxCopy(ring.X(stage), x_map, ring.full(stage),
+                 part.first_chunk + chunk);
+  };
+  const int32_t ahead = min(ring.num_stages(), part.num_chunks);
+  for (int32_t i = 0; i < ahead; ++i) start_weight(i, i);
+  WaitForInputs();
+  for (int32_t i = 0; i < ahead; ++i) start_x(i, i);
+  Place place;
+  for (int32_t i = ahead; i < part.num_chunks; ++i) {
+    ring.empty(place.stage).Wait(place.phase);
+    start_weight(place.stage, i);
+    start_x(place.stage, i);
+    place.Next(ring.num_stages());
+  }
+}
+
+// A stage is given back when the next one's products are under way.
+template <typename T, int kGroups, int kRows>
+__device__ void Sum(const Part& part, const Ring<kGroups, kRows>& ring,
+                    Sums<kGroups, kRows>& sums) {
+  constexpr int kProducts = sums.kProducts;
+  constexpr uint32_t kNextRows = sums.kProductRows * kRowBytes >> 4;
+  const int group = __shfl_sync(0xffffffff, threadIdx.x / 128, 0);
+  const bool releases = threadIdx.x % 32 == 0;
+  Place place;
+  int last = 0;
+  for (int32_t chunk = 0; chunk < part.num_chunks; ++chunk) {
+    ring.full(place.stage).Wait(place.phase);
+    const uint64_t a =
+        SwizzledFactor(ring.X(place.stage) + group * kGroupTokens * kRowBytes);
+    const uint64_t b = SwizzledFactor(ring.Weight(place.stage));
+    BeginProducts();
+#pragma unroll
+    for (int k = 0; k < kDepth / 16; ++k) {
+#pragma unroll
+      for (int i = 0; i < kProducts; ++i) {
+        Multiply(T{}, a + 2 * k, b + 2 * k + i * kNextRows, chunk + k > 0,
+                 sums.values[i]);
+      }
+    }
+    EndProducts();
+    AwaitProducts<1>();
+    if (chunk > 0 && releases) ring.empty(last).Arrive();
+    last = place.stage;
+    place.Next(ring.num_stages());
+  }
+  AwaitProducts<0>();
+#pragma unroll
+  for (int i = 0; i < kProducts; ++i) HoldSums(sums.values[i]);
+}
+
+template <typename T, int kGroups, int kRows>
+__device__ void StorePartials(const KernelArgs<T>& args, const Part& part,
+                              const Sums<kGroups, kRows>& sums) {
+  const MidGemmArgs<T>& gemm = args.gemm;
+  const int32_t row = part.tile * kRows + threadIdx.x % 4 * 4;
+#pragma unroll
+  for (int t = 0; t < 2; ++t) {
+    const int32_t token = threadIdx.x / 32 * 16 + t * 8 + threadIdx.x % 32 / 4;
+    if (token >= gemm.num_tokens) continue;
+    float* const out =
+        gemm.partials +
+        (int64_t{part.split} * gemm.num_tokens + token) * gemm.out_features +
+        row;
+#pragma unroll
+    for (int u = 0; u < kRows / kUnitRows; ++u) {
+      if (row + u * kUnitRows >= gemm.out_features) break;
+      StoreGlobal(out + u * kUnitRows,
+                  Vec<float>{{sums.Get(u, t, 0), sums.Get(u, t, 1),
+                              sums.Get(u, t, 2), sums.Get(u, t, 3)}});
+    }
+  }
+}
+
+// staging: the ring, when all have come here.
+template <typename T, int kGroups, int kRows>
+__device__ void StoreActivated(const KernelArgs<T>& args, const Part& part,
+                               unsigned char* staging,
+                               const Sums<kGroups, kRows>& sums) {
+  constexpr int kUnits = kRows / kUnitRows;
+  // The room between tokens keeps threads off each other's banks.
+  constexpr int kStride = 8 * kUnits + (kUnits % 2 == 0 ? 8 : 16);
+  const MidGemmArgs<T>& gemm = args.gemm;
+  const int warp = threadIdx.x / 32;
+  const int lane = threadIdx.x % 32;
+  T* const staged = reinterpret_cast<T*>(staging) + warp * 16 * kStride;
+  NamedSync(1, 128 * kGroups);
+#pragma unroll
+  for (int t = 0; t < 2; ++t) {
+    T* const to = staged + (t * 8 + lane / 4) * kStride + lane % 4 * 2;
+#pragma unroll
+    for (int u = 0; u < kUnits; ++u) {
+      const T first = SiluMul<T>(sums.Get(u, t, 0), sums.Get(u, t, 1));
+      const T second = SiluMul<T>(sums.Get(u, t, 2), sums.Get(u, t, 3));
+      *reinterpret_cast<uint32_t*>(to + 8 * u) =
+          uint32_t{second.bits} << 16 | first.bits;
+    }
+  }
+  __syncwarp();
+  const int32_t size = gemm.out_features / 2;
+  for (int i = lane; i < 16 * kUnits; i += 32) {
+    const int32_t token = warp * 16 + i / kUnits;
+    const int32_t column = part.tile * (kRows / 2) + i % kUnits * 8;
+    if (token >= gemm.num_tokens || column >= size) continue;
+    StoreGlobal(gemm.activated + int64_t{token} * size + column,
+                LoadVec(staged + i / kUnits * kStride + i % kUnits * 8));
+  }
+}
+
+#endif  // __CUDA_ARCH_FEAT_SM90_ALL
+
+template <typename T, int kGroups, int kRows>
+__global__ void __launch_bounds__(128 * (kGroups + 1), 1)
+    MidGemmKernel(const __grid_constant__ CUtensorMap weight_map,
+                  const __grid_constant__ CUtensorMap x_map,
+                  const KernelArgs<T> args) {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  extern __shared__ unsigned char memory[];
+  __shared__ __align__(8) uint64_t full[kMaxStages];
+  __shared__ __align__(8) uint64_t empty[kMaxStages];
+  LetNextKernelStart();
+  unsigned char* const aligned =
+      memory + (1024 - SharedAddress(memory) % 1024) % 1024;
+  const Ring<kGroups, kRows> ring(SharedAddress(aligned), full, empty,
+                                  args.num_stages);
+  const Part part = FindPart(args);
+  if (threadIdx.x == 128 * kGroups) ring.Init();
+  __syncthreads();
+  if (threadIdx.x >= 128 * kGroups) {
+    GiveBackRegisters<40>();
+    if (threadIdx.x == 128 * kGroups) {
+      Produce(weight_map, x_map, args, part, ring);
+    }
+    return;
+  }
+  TakeRegisters < kGroups<kMaxGroups ? 232 : 152>();
+  Sums<kGroups, kRows> sums;
+  WaitForInputs();
+  Sum<T>(part, ring, sums);
+  if (args.gemm.activated != nullptr) {
+    StoreActivated(args, part, aligned, sums);
+  } else {
+    StorePartials(args, part, sums);
+  }
+#else
+  __trap();  // built for a Hopper without its own instructions
+#endif
+}
+
+// ---- The host's side ----
+
+template <typename T, int kGroups, int kRows>
+void LaunchMid(const MidGemmArgs<T>& args, CudaStream stream) {
+  static thread_local const bool allowed = [] {
+    AllowSharedMemory(MidGemmKernel<T, kGroups, kRows>, kMaxRingBytes + 1024);
+    return true;
+  }();
+  static_cast<void>(allowed);
+  constexpr int32_t kStageBytes =
+      (kRows + kGroups * kGroupTokens) * static_cast<int32_t>(kRowBytes);
+  constexpr int32_t kStages = std::min(kMaxStages, kMaxRingBytes / kStageBytes);
+  const bool is_silu = args.activated != nullptr;
+  const KernelArgs<T> kernel_args = {
+      .gemm = args,
+      .num_tiles = (args.out_features + kRows - 1) / kRows,
+      .num_stages = kStages,
+      .num_splits = is_silu ? 1 : args.num_partials};
+  Launch(MidGemmKernel<T, kGroups, kRows>,
+         {.grid = dim3(static_cast<uint32_t>(kernel_args.num_tiles *
+                                             kernel_args.num_splits)),
+          .block = 128 * (kGroups + 1),
+          .shared_bytes = kStages * kStageBytes + 1024},
+         stream,
+         WeightMap(args.weight, args.out_features, args.in_features, is_silu,
+                   /*units=*/kRows / kUnitRows, /*chunks=*/1),
+         XMap(args.x, args.num_tokens, args.in_features, /*chunks=*/1),
+         kernel_args);
+}
+
+template <typename T, int kRows>
+void LaunchMid(const MidGemmArgs<T>& args, CudaStream stream) {
+  if (args.num_tokens <= 2 * kGroupTokens) {
+    return LaunchMid<T, 2, kRows>(args, stream);
+  }
+  LaunchMid<T, kMaxGroups, kRows>(args, stream);
+}
+
+// A thread block's rows: as few as let all blocks of a split run at once, or
+// where those would be too many in rounds that are even.
+constexpr int32_t kMaxRows = 224;
+int32_t RowsOfBlock(int32_t out_features, int32_t num_splits) {
+  const int32_t blocks =
+      std::max(1, CurrentDevice().num_multiprocessors / num_splits);
+  const int32_t rounds =
+      (out_features + blocks * kMaxRows - 1) / (blocks * kMaxRows);
+  return (out_features + rounds * blocks - 1) / (rounds * blocks);
+}
+
+}  // namespace
+
+template <typename T>
+bool MidGemmSupported(const MidGemmArgs<T>& args) {
+  return sizeof(T) == 2 && TensorMapsSupported() && args.num_tokens >= 1 &&
+         args.num_tokens <= kMaxMidTokens && args.in_features % kDepth == 0 &&
+         args.out_features % kUnitRows == 0;
+}
+
+template <typename T>
+void MidGemm(const MidGemmArgs<T>& args, CudaStream stream) {
+  if constexpr (sizeof(T) == 2) {
+    const bool is_silu = args.activated != nullptr;
+    const int32_t rows =
+        RowsOfBlock(args.out_features, is_silu ? 1 : args.num_partials);
+    if (rows <= 96) return LaunchMid<T, 96>(args, stream);
+    if (rows <= 112) return LaunchMid<T, 112>(args, stream);
+    if (rows <= 128) return LaunchMid<T, 128>(args, stream);
+    if (rows <= 160) return LaunchMid<T, 160>(args, stream);
+    if (rows <= 176) return LaunchMid<T, 176>(args, stream);
+    if (rows <= 192) return LaunchMid<T, 192>(args, stream);
+    LaunchMid<T, kMaxRows>(args, stream);
+  }
+}
+
+// Of up to 160 rows: more parts are more to add up, fewer make each block read
+// more of x.
+int32_t MidGemmPartials(int32_t out_features) {
+  return RowsOfBlock(out_features, kMaxMidPartials) <= 160 ? kMaxMidPartials
+                                                           : 2;
+}
+
+#define DROVER_INSTANTIATE(T)                            \
+  template bool MidGemmSupported(const MidGemmArgs<T>&); \
+  template void MidGemm(const MidGemmArgs<T>&, CudaStream);
+DROVER_INSTANTIATE(float)
+DROVER_INSTANTIATE(Float16)
+DROVER_INSTANTIATE(BFloat16)
+#undef DROVER_INSTANTIATE
+
+}  // namespace drover::kernels::cuda
