@@ -116,6 +116,29 @@ __device__ __forceinline__ void LoadFloats(const T* from, float (&to)[n]) {
   }
 }
 
+// The same in two steps, between which the load is on its way: n elements, held
+// as LoadWords does it.
+template <typename T, int n>
+struct Held {
+  static_assert(n == 1 || n == Vec<T>::kSize);
+  std::conditional_t<n == 1, T, uint4> words;
+};
+template <int n, typename T>
+__device__ __forceinline__ Held<T, n> Hold(const T* from) {
+  return {*reinterpret_cast<const decltype(Held<T, n>::words)*>(from)};
+}
+template <int n, typename T>
+__device__ __forceinline__ void AsFloats(const Held<T, n>& held,
+                                         float (&to)[n]) {
+  if constexpr (n == 1) {
+    to[0] = AsFloat(held.words);
+  } else {
+    const Vec<T> vec = AsVec<T>(held.words);
+#pragma unroll
+    for (int i = 0; i < n; ++i) to[i] = AsFloat(vec.values[i]);
+  }
+}
+
 // To global memory.
 template <int n, typename T>
 __device__ __forceinline__ void StoreFloats(T* to, const float (&from)[n]) {

@@ -33,14 +33,22 @@ __device__ void LoadSums(const T* x, const Partials& partials, int64_t i,
   if (partials.data == nullptr) return LoadFloats(x + i, sums);
 #pragma unroll
   for (int k = 0; k < n; ++k) sums[k] = 0.0f;
-  // Two at a time are on their way.
-  for (int32_t part = 0; part < partials.count; part += 2) {
-    const float* const from = partials.data + part * partials.stride + i;
-    alignas(16) float pair[2][n] = {};
-    LoadParts(from, pair[0]);
-    if (part + 1 < partials.count) LoadParts(from + partials.stride, pair[1]);
+  // Some at a time are on their way.
+  constexpr int kInFlight = 4;
+  for (int32_t first = 0; first < partials.count; first += kInFlight) {
+    const float* const from = partials.data + first * partials.stride + i;
+    alignas(16) float parts[kInFlight][n] = {};
 #pragma unroll
-    for (int k = 0; k < n; ++k) sums[k] = sums[k] + pair[0][k] + pair[1][k];
+    for (int j = 0; j < kInFlight; ++j) {
+      if (first + j < partials.count) {
+        LoadParts(from + j * partials.stride, parts[j]);
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < kInFlight; ++j) {
+#pragma unroll
+      for (int k = 0; k < n; ++k) sums[k] += parts[j][k];
+    }
   }
 #pragma unroll
   for (int k = 0; k < n; ++k) sums[k] = RoundTo<T>(sums[k]);

@@ -55,10 +55,12 @@ struct NormedRows {
 template <typename T, int n>
 __device__ float LoadNormed(const NormedRows<T>& args, int64_t i,
                             float (&v)[n]) {
+  Held<T, n> residual = {};
+  if (args.residual != nullptr) residual = Hold<n>(args.residual + i);
   LoadSums(args.x, args.partials, i, v);
   if (args.residual != nullptr) {
     float r[n];
-    LoadFloats(args.residual + i, r);
+    AsFloats(residual, r);
 #pragma unroll
     for (int k = 0; k < n; ++k) v[k] = RoundTo<T>(v[k] + r[k]);
     StoreFloats(args.residual + i, v);
@@ -80,12 +82,13 @@ __device__ void StoreNormed(T* out, const T (&weight)[n], float inverse,
 }
 
 // So many that the next product's thread blocks find room beside this kernel's.
-constexpr int kNormRegisters = 48;
+template <int kVecs>
+constexpr int kNormRegisters = kVecs == 1 ? 56 : 80;
 
 // Each thread keeps its kVecs vectors of a row, and has the weight's before the
 // row is there.
 template <typename T, int kVecs>
-__global__ void __maxnreg__(kNormRegisters)
+__global__ void __maxnreg__(kNormRegisters<kVecs>)
     RmsNormKernel(const NormedRows<T> args) {
   constexpr int kSize = Vec<T>::kSize;
   LetNextKernelStart();
