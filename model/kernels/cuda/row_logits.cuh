@@ -47,11 +47,10 @@ __device__ inline RankedLogit BestOfBlock(RankedLogit mine) {
 }
 
 // Calls function(i, logits[i]) for the threads of the block to share; sixteen
-// bytes at a time, and several of them on their way, where the row allows.
-template <typename Function>
+// bytes at a time, and kInFlight of them on their way, where the row allows.
+template <int kInFlight = 4, typename Function>
 __device__ void ForLogits(const float* logits, int32_t size,
                           Function function) {
-  constexpr int kInFlight = 4;
   const bool is_aligned =
       size % 4 == 0 && reinterpret_cast<uintptr_t>(logits) % 16 == 0;
   if (!is_aligned) {

@@ -278,7 +278,7 @@ __device__ void ScoreRow(const float* logits, int32_t size, int32_t id,
 __device__ RankedLogit BestOfFinite(const float* logits, int32_t size) {
   int32_t is_bad = 0;
   RankedLogit best;
-  ForLogits(logits, size, [&](int32_t i, float logit) {
+  ForLogits</*kInFlight=*/8>(logits, size, [&](int32_t i, float logit) {
     is_bad |= !(logit <= FLT_MAX);
     const RankedLogit entry = {logit, i};
     if (logit > -INFINITY && entry.IsBetterThan(best)) best = entry;
