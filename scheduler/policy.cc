@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/check.h"
+#include "scheduler/step_forecast.h"
 
 namespace drover {
 
@@ -22,9 +23,11 @@ int32_t SpreadPromptTokens(const PromptView& view) {
       std::clamp((view.num_decodes + demand) / kManyRows, 1.0, 2.0);
   const double tokens = std::max(std::ceil(share * demand),
                                  static_cast<double>(view.backlog / kMaxSteps));
-  constexpr double kMost = std::numeric_limits<int32_t>::max();
-  return std::max({kLeastChunkTokens, kCheapRows - view.num_decodes,
-                   static_cast<int32_t>(std::min(tokens, kMost))});
+  constexpr double kMost = std::numeric_limits<int32_t>::max() / 2;
+  const int32_t least =
+      std::max({kLeastChunkTokens, kCheapRows - view.num_decodes,
+                static_cast<int32_t>(std::min(tokens, kMost))});
+  return RoundUpToTiles(view.num_decodes + least) - view.num_decodes;
 }
 
 bool StaysLonger(const Growth& a, const Growth& b) {

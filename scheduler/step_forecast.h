@@ -8,6 +8,12 @@
 
 namespace drover {
 
+// Rows that a GPU multiplies at once: as many cost hardly more than one.
+inline constexpr int32_t kTileRows = 64;
+constexpr int32_t RoundUpToTiles(int32_t num_rows) {
+  return (num_rows + kTileRows - 1) / kTileRows * kTileRows;
+}
+
 // What a step computes, as far as its time depends on it.
 struct StepLoad {
   int32_t num_decodes = 0;
@@ -27,13 +33,14 @@ struct StepLoad {
 //   time = base + mixed, if the step holds prefill tokens
 //        + pair_cost * num_prefill_pairs + key_cost * num_decode_keys
 //        + sum over knots: row_cost[knot] * max(0, num_rows - knot)
+//        + padding_cost * rows that are missing to whole tiles
 //
 // by least squares over the latest steps. No cost is below zero. So the time is
-// convex in the rows, as the greater of the time to read the weights and the
-// time to multiply by them is (Williams et al., "Roofline", 2009), and grows
-// with a chunk. (Agrawal et al., "Taming Throughput-Latency Tradeoff in LLM
-// Inference with Sarathi-Serve", 2024, choose one chunk size for all steps,
-// from a profile made before.) Single-threaded.
+// convex in the rows, but for the tiles, as the greater of the time to read the
+// weights and the time to multiply by them is (Williams et al., "Roofline",
+// 2009), and grows with a chunk. (Agrawal et al., "Taming Throughput-Latency
+// Tradeoff in LLM Inference with Sarathi-Serve", 2024, choose one chunk size
+// for all steps, from a profile made before.) Single-threaded.
 class StepForecast {
  public:
   // A step has run.
@@ -50,7 +57,7 @@ class StepForecast {
 
  private:
   static constexpr std::array<int32_t, 4> kKnots = {0, 128, 256, 512};
-  static constexpr size_t kNumCosts = 4 + kKnots.size();
+  static constexpr size_t kNumCosts = 5 + kKnots.size();
   // In the order of the formula: the costs, or what each is multiplied with.
   using Terms = std::array<double, kNumCosts>;
 

@@ -24,10 +24,11 @@ TEST(PolicyTest, StepsKeepUpWithPromptsAndAlwaysGiveTheCheapRows) {
                                .backlog = backlog});
   };
   EXPECT_EQ(tokens(8, 0.5), 120);
-  EXPECT_EQ(tokens(200, 0.1), 64) << "prompts get on";
+  EXPECT_EQ(tokens(192, 0.1), 64) << "prompts get on";
+  EXPECT_EQ(tokens(200, 0.1), 120) << "all of a tile";
   EXPECT_EQ(tokens(64, 3.999), 256);
   EXPECT_EQ(tokens(256, 4.0), 2048) << "in half of the steps";
-  EXPECT_EQ(tokens(8, 0.5, 64000), 1000) << "it was too few";
+  EXPECT_EQ(tokens(8, 0.5, 64000), 1016) << "it was too few";
   EXPECT_GT(tokens(8, INFINITY), 1000000) << "nothing is known";
 }
 
