@@ -47,7 +47,7 @@ struct ServeOptions {
   RendezvousSecurity rendezvous_security;
   int32_t max_step_tokens = 512;
   double target_step_ms = 0.0;  // 0: none
-  bool spread_prompts = false;
+  bool spread_prompts = true;
   int64_t kv_cache_bytes = 0;
   int32_t threads = 0;  // of the shard
   int32_t emitter_threads = 1;

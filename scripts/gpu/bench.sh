@@ -84,7 +84,7 @@ bench_options() {
       return
       ;;
     8b-64x128)
-      printf '%s\n' throughput --streams=64 --num-requests=512 --warmup=64
+      printf '%s\n' throughput --streams=64 --num-requests=2048 --warmup=64
       ;;
     *)
       printf '%s\n' throughput --streams="$requests" \
