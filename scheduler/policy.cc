@@ -18,11 +18,20 @@ int32_t SpreadPromptTokens(const PromptView& view) {
   constexpr int32_t kCheapRows = 128;
   constexpr double kManyRows = 3 * kCheapRows;
   constexpr int64_t kMaxSteps = 64;  // for the backlog
+  // If nobody could decode; and the most, where more than a few do.
+  constexpr double kIdleTokens = 1024;
+  constexpr double kMostIdleTokens = 256;
+  constexpr double kFewDecodes = 8;
   const double demand = view.num_sequences * view.prompts_to_output;
   const double share =
       std::clamp((view.num_decodes + demand) / kManyRows, 1.0, 2.0);
-  const double tokens = std::max(std::ceil(share * demand),
-                                 static_cast<double>(view.backlog / kMaxSteps));
+  const double idle = view.num_sequences - view.num_decodes;
+  const double idle_tokens = std::min(
+      kIdleTokens * idle / std::max(view.num_sequences, 1),
+      kMostIdleTokens * std::max(1.0, kFewDecodes / (view.num_decodes + 1)));
+  const double tokens =
+      std::max({std::ceil(share * demand), idle_tokens,
+                static_cast<double>(view.backlog / kMaxSteps)});
   constexpr double kMost = std::numeric_limits<int32_t>::max() / 2;
   const int32_t least =
       std::max({kLeastChunkTokens, kCheapRows - view.num_decodes,

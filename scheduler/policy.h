@@ -30,8 +30,9 @@ struct PromptView {
 // `prompts_to_output` of prompts must be computed in time; sooner if it was
 // fewer for long. A few rows cost hardly more than none while reading the
 // weights is most of the work, so these are always given. Where rows are many,
-// each costs the same in any step: then half of the steps do without. With the
-// decodes they fill tiles.
+// each costs the same in any step: then half of the steps do without. And the
+// larger the part of the sequences that cannot decode yet, and the fewer those
+// that wait for the step, the more. With the decodes they fill tiles.
 int32_t SpreadPromptTokens(const PromptView& view);
 
 // A sequence's tokens now, and those that it is expected to get.

@@ -39,11 +39,11 @@ void StepLoad::AddChunk(int32_t num_tokens, int32_t context) {
 }
 
 StepForecast::Terms StepForecast::TermsOf(const StepLoad& load) {
-  Terms terms = {1.0, load.num_prefill_tokens > 0 ? 1.0 : 0.0,
-                 static_cast<double>(load.num_prefill_pairs),
-                 static_cast<double>(load.num_decode_keys),
-                 static_cast<double>(RoundUpToTiles(load.num_rows()) -
-                                     load.num_rows())};
+  Terms terms = {
+      1.0, load.num_prefill_tokens > 0 ? 1.0 : 0.0,
+      static_cast<double>(load.num_prefill_pairs),
+      static_cast<double>(load.num_decode_keys),
+      static_cast<double>(RoundUpToTiles(load.num_rows()) - load.num_rows())};
   for (size_t i = 0; i < kKnots.size(); ++i) {
     terms[5 + i] = std::max(0, load.num_rows() - kKnots[i]);
   }

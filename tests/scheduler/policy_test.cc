@@ -32,6 +32,18 @@ TEST(PolicyTest, StepsKeepUpWithPromptsAndAlwaysGiveTheCheapRows) {
   EXPECT_GT(tokens(8, INFINITY), 1000000) << "nothing is known";
 }
 
+TEST(PolicyTest, StepsHoldMoreOfPromptsWhileManyWait) {
+  const auto rows = [](int32_t num_decodes, int32_t num_sequences) {
+    return num_decodes + SpreadPromptTokens({.num_decodes = num_decodes,
+                                             .num_sequences = num_sequences,
+                                             .prompts_to_output = 1.0});
+  };
+  EXPECT_EQ(rows(62, 64), 128) << "hardly anybody waits";
+  EXPECT_EQ(rows(16, 64), 320) << "256 and the decodes, whole tiles";
+  EXPECT_EQ(rows(5, 6), 192) << "a sixth of 1024";
+  EXPECT_EQ(rows(1, 2), 576) << "half of 1024, as only one waits for it";
+}
+
 struct AdmissionCase {
   const char* situation;
   AdmissionView view;

@@ -165,7 +165,8 @@ TEST(SchedulerTest, SpreadPromptsKeepUpWithSequencesThatEnd) {
     most_beside_decodes =
         std::max(most_beside_decodes, step.num_prefill_tokens);
   }
-  EXPECT_LE(most_beside_decodes, 128) << "64 sequences want 64 tokens a step";
+  EXPECT_LE(most_beside_decodes, 320)
+      << "64 sequences want 64 tokens a step, those who end together more";
   EXPECT_GE(most_beside_decodes, 64);
   EXPECT_LE(steps, 3 * kLength) << "two rounds, and a ramp";
   for (const RequestId id : ids) {

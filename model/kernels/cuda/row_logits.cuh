@@ -47,10 +47,11 @@ __device__ inline RankedLogit BestOfBlock(RankedLogit mine) {
 }
 
 // Calls function(i, logits[i]) for the threads of the block to share; sixteen
-// bytes at a time, and kInFlight of them on their way, where the row allows.
-template <int kInFlight = 4, typename Function>
+// bytes at a time, and several of them on their way, where the row allows.
+template <typename Function>
 __device__ void ForLogits(const float* logits, int32_t size,
                           Function function) {
+  constexpr int kInFlight = 4;
   const bool is_aligned =
       size % 4 == 0 && reinterpret_cast<uintptr_t>(logits) % 16 == 0;
   if (!is_aligned) {
@@ -77,16 +78,53 @@ __device__ void ForLogits(const float* logits, int32_t size,
   }
 }
 
+// The same for a function to which -inf is nothing: it may get more of those,
+// and there is no branch in it where the function has none.
+template <typename Function>
+__device__ void ForPossible(const float* logits, int32_t size,
+                            Function function) {
+  constexpr int kInFlight = 8;
+  const bool is_aligned =
+      size % 4 == 0 && reinterpret_cast<uintptr_t>(logits) % 16 == 0;
+  if (!is_aligned) return ForLogits(logits, size, function);
+  const auto* quads = reinterpret_cast<const float4*>(logits);
+  const auto step = static_cast<int32_t>(blockDim.x);
+  for (int32_t first = threadIdx.x; first < size / 4;
+       first += kInFlight * step) {
+    float4 loaded[kInFlight];
+#pragma unroll
+    for (int j = 0; j < kInFlight; ++j) {
+      loaded[j] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
+      if (first + j * step < size / 4) loaded[j] = quads[first + j * step];
+    }
+#pragma unroll
+    for (int j = 0; j < kInFlight; ++j) {
+      const int32_t i = 4 * (first + j * step);
+      function(i, loaded[j].x);
+      function(i + 1, loaded[j].y);
+      function(i + 2, loaded[j].z);
+      function(i + 3, loaded[j].w);
+    }
+  }
+}
+
+// Takes `entry` if it is larger. A thread sees its ids in ascending order, so
+// of equals it has the lowest.
+__device__ __forceinline__ void TakeIfLarger(bool is_wanted,
+                                             const RankedLogit& entry,
+                                             RankedLogit& best) {
+  const bool is_taken = is_wanted && entry.value > best.value;
+  best.value = is_taken ? entry.value : best.value;
+  best.id = is_taken ? entry.id : best.id;
+}
+
 // The best that is worse than `bar`; id kNoId if there is none above -inf.
 __device__ inline RankedLogit BestBelow(const float* logits, int32_t size,
                                         const RankedLogit& bar) {
   RankedLogit best;
-  ForLogits(logits, size, [&](int32_t i, float logit) {
+  ForPossible(logits, size, [&](int32_t i, float logit) {
     const RankedLogit entry = {logit, i};
-    if (entry.value > -INFINITY && bar.IsBetterThan(entry) &&
-        entry.IsBetterThan(best)) {
-      best = entry;
-    }
+    TakeIfLarger(bar.IsBetterThan(entry), entry, best);
   });
   return BestOfBlock(best);
 }
@@ -98,16 +136,16 @@ __device__ inline RankedLogit AboveAll() { return {INFINITY, -1}; }
 __device__ inline double SumOfExp(const float* logits, int32_t size,
                                   float max) {
   double sum = 0.0;
-  ForLogits(logits, size,
-            [&](int32_t, float logit) { sum += expf(logit - max); });
+  ForPossible(logits, size,
+              [&](int32_t, float logit) { sum += expf(logit - max); });
   return BlockSum(sum);
 }
 
 __device__ inline int32_t CountGreater(const float* logits, int32_t size,
                                        float value) {
   int32_t count = 0;
-  ForLogits(logits, size,
-            [&](int32_t, float logit) { count += logit > value; });
+  ForPossible(logits, size,
+              [&](int32_t, float logit) { count += logit > value; });
   return BlockSum(count);
 }
 

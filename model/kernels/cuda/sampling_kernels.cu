@@ -276,14 +276,13 @@ __device__ void ScoreRow(const float* logits, int32_t size, int32_t id,
 // The best of a row as the model left it; kNoId if no token can be chosen: all
 // are -inf, or one is NaN or +inf.
 __device__ RankedLogit BestOfFinite(const float* logits, int32_t size) {
-  int32_t is_bad = 0;
+  bool is_bad = false;
   RankedLogit best;
-  ForLogits</*kInFlight=*/8>(logits, size, [&](int32_t i, float logit) {
+  ForPossible(logits, size, [&](int32_t i, float logit) {
     is_bad |= !(logit <= FLT_MAX);
-    const RankedLogit entry = {logit, i};
-    if (logit > -INFINITY && entry.IsBetterThan(best)) best = entry;
+    TakeIfLarger(/*is_wanted=*/true, {logit, i}, best);
   });
-  if (__syncthreads_or(is_bad) != 0) return {};
+  if (__syncthreads_or(is_bad ? 1 : 0) != 0) return {};
   return BestOfBlock(best);
 }
 
