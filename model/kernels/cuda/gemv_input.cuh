@@ -160,8 +160,7 @@ class InputRow<T, GemvInput::kSiluMul> {
 #pragma unroll
           for (int n = 0; n < Vec<T>::kSize; ++n) {
             const float x = AsFloat(gate.values[n]);
-            out.values[n] = FromFloat<T>(RoundTo<T>(x / (1.0f + __expf(-x))) *
-                                         AsFloat(up.values[n]));
+            out.values[n] = FromFloat<T>(Silu<T>(x) * AsFloat(up.values[n]));
           }
           StoreVec(shared + i, out);
         },

@@ -28,10 +28,19 @@ constexpr int kMaxGroups = kMaxMidTokens / kGroupTokens;
 constexpr int kMaxStages = 8;
 constexpr int32_t kMaxRingBytes = 224 << 10;
 
-// Two warpgroups' threads have room for the sums of any product; of three a
-// product's may be at most 96.
+// Of a thread block: the more warpgroups, the fewer sums each has room for.
+template <int kGroups>
+constexpr int kMaxRows = kGroups <= 3 ? 224 : 128;
+// Two warpgroups' threads can hold any product's; of three a product may have
+// at most 192 rows.
 template <int kGroups, int kRows>
-constexpr int kNumProducts = kGroups < kMaxGroups || kRows <= 192 ? 1 : 2;
+constexpr int kNumProducts = kGroups <= 2 || kRows <= 192 ? 1 : 2;
+// Those of a kernel's threads that sum; the others do with kFewRegisters.
+template <int kGroups>
+constexpr int kManyRegisters = kGroups <= 2   ? 232
+                               : kGroups == 3 ? 152
+                                              : 104;
+constexpr int kFewRegisters = 40;
 
 template <typename T>
 struct KernelArgs {
@@ -262,13 +271,13 @@ __global__ void __launch_bounds__(128 * (kGroups + 1), 1)
   if (threadIdx.x == 128 * kGroups) ring.Init();
   __syncthreads();
   if (threadIdx.x >= 128 * kGroups) {
-    GiveBackRegisters<40>();
+    GiveBackRegisters<kFewRegisters>();
     if (threadIdx.x == 128 * kGroups) {
       Produce(weight_map, x_map, args, part, ring);
     }
     return;
   }
-  TakeRegisters < kGroups<kMaxGroups ? 232 : 152>();
+  TakeRegisters<kManyRegisters<kGroups>>();
   Sums<kGroups, kRows> sums;
   WaitForInputs();
   Sum<T>(part, ring, sums);
@@ -312,23 +321,31 @@ void LaunchMid(const MidGemmArgs<T>& args, CudaStream stream) {
          kernel_args);
 }
 
-template <typename T, int kRows>
-void LaunchMid(const MidGemmArgs<T>& args, CudaStream stream) {
-  if (args.num_tokens <= 2 * kGroupTokens) {
-    return LaunchMid<T, 2, kRows>(args, stream);
-  }
-  LaunchMid<T, kMaxGroups, kRows>(args, stream);
-}
-
 // A thread block's rows: as few as let all blocks of a split run at once, or
 // where those would be too many in rounds that are even.
-constexpr int32_t kMaxRows = 224;
-int32_t RowsOfBlock(int32_t out_features, int32_t num_splits) {
+int32_t RowsOfBlock(int32_t out_features, int32_t num_splits,
+                    int32_t max_rows) {
   const int32_t blocks =
       std::max(1, CurrentDevice().num_multiprocessors / num_splits);
   const int32_t rounds =
-      (out_features + blocks * kMaxRows - 1) / (blocks * kMaxRows);
+      (out_features + blocks * max_rows - 1) / (blocks * max_rows);
   return (out_features + rounds * blocks - 1) / (rounds * blocks);
+}
+
+template <typename T, int kGroups>
+void LaunchMid(const MidGemmArgs<T>& args, CudaStream stream) {
+  const int32_t rows = RowsOfBlock(
+      args.out_features, args.activated != nullptr ? 1 : args.num_partials,
+      kMaxRows<kGroups>);
+  if (rows <= 96) return LaunchMid<T, kGroups, 96>(args, stream);
+  if (rows <= 112) return LaunchMid<T, kGroups, 112>(args, stream);
+  if (rows <= 128) return LaunchMid<T, kGroups, 128>(args, stream);
+  if constexpr (kMaxRows < kGroups >> 128) {
+    if (rows <= 160) return LaunchMid<T, kGroups, 160>(args, stream);
+    if (rows <= 176) return LaunchMid<T, kGroups, 176>(args, stream);
+    if (rows <= 192) return LaunchMid<T, kGroups, 192>(args, stream);
+    LaunchMid<T, kGroups, kMaxRows<kGroups>>(args, stream);
+  }
 }
 
 }  // namespace
@@ -343,24 +360,24 @@ bool MidGemmSupported(const MidGemmArgs<T>& args) {
 template <typename T>
 void MidGemm(const MidGemmArgs<T>& args, CudaStream stream) {
   if constexpr (sizeof(T) == 2) {
-    const bool is_silu = args.activated != nullptr;
-    const int32_t rows =
-        RowsOfBlock(args.out_features, is_silu ? 1 : args.num_partials);
-    if (rows <= 96) return LaunchMid<T, 96>(args, stream);
-    if (rows <= 112) return LaunchMid<T, 112>(args, stream);
-    if (rows <= 128) return LaunchMid<T, 128>(args, stream);
-    if (rows <= 160) return LaunchMid<T, 160>(args, stream);
-    if (rows <= 176) return LaunchMid<T, 176>(args, stream);
-    if (rows <= 192) return LaunchMid<T, 192>(args, stream);
-    LaunchMid<T, kMaxRows>(args, stream);
+    switch ((args.num_tokens + kGroupTokens - 1) / kGroupTokens) {
+      case 1:
+      case 2:
+        return LaunchMid<T, 2>(args, stream);
+      case 3:
+        return LaunchMid<T, 3>(args, stream);
+      default:
+        return LaunchMid<T, kMaxGroups>(args, stream);
+    }
   }
 }
 
 // Of up to 160 rows: more parts are more to add up, fewer make each block read
 // more of x.
 int32_t MidGemmPartials(int32_t out_features) {
-  return RowsOfBlock(out_features, kMaxMidPartials) <= 160 ? kMaxMidPartials
-                                                           : 2;
+  return RowsOfBlock(out_features, kMaxMidPartials, kMaxRows<2>) <= 160
+             ? kMaxMidPartials
+             : 2;
 }
 
 #define DROVER_INSTANTIATE(T)                            \

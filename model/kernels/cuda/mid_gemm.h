@@ -10,7 +10,7 @@
 
 namespace drover::kernels::cuda {
 
-inline constexpr int32_t kMaxMidTokens = 192;
+inline constexpr int32_t kMaxMidTokens = 256;
 inline constexpr int32_t kMaxMidPartials = 4;
 
 // Accumulated in float32. Exactly one of the outputs:

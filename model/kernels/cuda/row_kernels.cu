@@ -52,12 +52,16 @@ struct NormedRows {
 };
 
 // What is normed: n elements from i on. Returns their squares' sum.
-template <typename T, int n>
+template <bool kJoins, typename T, int n>
 __device__ float LoadNormed(const NormedRows<T>& args, int64_t i,
                             float (&v)[n]) {
   Held<T, n> residual = {};
   if (args.residual != nullptr) residual = Hold<n>(args.residual + i);
-  LoadSums(args.x, args.partials, i, v);
+  if constexpr (kJoins) {
+    LoadSums(args.x, args.partials, i, v);
+  } else {
+    LoadFloats(args.x + i, v);
+  }
   if (args.residual != nullptr) {
     float r[n];
     AsFloats(residual, r);
@@ -81,14 +85,15 @@ __device__ void StoreNormed(T* out, const T (&weight)[n], float inverse,
   StoreFloats(out, v);
 }
 
-// So many that the next product's thread blocks find room beside this kernel's.
-template <int kVecs>
-constexpr int kNormRegisters = kVecs == 1 ? 56 : 80;
+// As few as do: of many rows the more are normed at once.
+template <int kVecs, bool kJoins>
+constexpr int kNormRegisters = kJoins ? (kVecs == 1 ? 56 : 80)
+                                      : (kVecs == 1 ? 32 : 48);
 
 // Each thread keeps its kVecs vectors of a row, and has the weight's before the
 // row is there.
-template <typename T, int kVecs>
-__global__ void __maxnreg__(kNormRegisters<kVecs>)
+template <typename T, int kVecs, bool kJoins>
+__global__ void __maxnreg__((kNormRegisters<kVecs, kJoins>))
     RmsNormKernel(const NormedRows<T> args) {
   constexpr int kSize = Vec<T>::kSize;
   LetNextKernelStart();
@@ -105,8 +110,9 @@ __global__ void __maxnreg__(kNormRegisters<kVecs>)
   const int64_t row = blockIdx.x * args.size;
   float v[kVecs][kSize];
   float squares = 0.0f;
-  for_vecs(
-      [&](int j, int64_t i) { squares += LoadNormed(args, row + i, v[j]); });
+  for_vecs([&](int j, int64_t i) {
+    squares += LoadNormed<kJoins>(args, row + i, v[j]);
+  });
   const float inverse = InverseRms(squares, args.size, args.epsilon);
   for_vecs([&](int j, int64_t i) {
     StoreNormed(args.out + row + i, weight[j].values, inverse, v[j]);
@@ -114,7 +120,7 @@ __global__ void __maxnreg__(kNormRegisters<kVecs>)
 }
 
 // Rows of any size: each thread reads back what it wrote itself.
-template <typename T>
+template <typename T, bool kJoins>
 __global__ void __launch_bounds__(kRowThreads)
     AnyRmsNormKernel(const NormedRows<T> args) {
   LetNextKernelStart();
@@ -124,7 +130,7 @@ __global__ void __launch_bounds__(kRowThreads)
   float squares = 0.0f;
   ForBlock<T>(args.size, [&](int64_t i, auto n) {
     float v[n];
-    squares += LoadNormed(args, row + i, v);
+    squares += LoadNormed<kJoins>(args, row + i, v);
   });
   const float inverse = InverseRms(squares, args.size, args.epsilon);
   ForBlock<T>(args.size, [&](int64_t i, auto n) {
@@ -137,7 +143,7 @@ __global__ void __launch_bounds__(kRowThreads)
   });
 }
 
-template <typename T>
+template <bool kJoins, typename T>
 void LaunchNorm(const NormedRows<T>& args, int64_t num_rows,
                 CudaStream stream) {
   const auto launch = [&](auto* kernel, int64_t num_threads) {
@@ -148,11 +154,11 @@ void LaunchNorm(const NormedRows<T>& args, int64_t num_rows,
   };
   const int64_t num_vecs = args.size / Vec<T>::kSize;
   if (args.size % Vec<T>::kSize != 0 || num_vecs > 2 * kRowThreads) {
-    launch(AnyRmsNormKernel<T>, kRowThreads);
+    launch(AnyRmsNormKernel<T, kJoins>, kRowThreads);
   } else if (num_vecs > kRowThreads) {
-    launch(RmsNormKernel<T, 2>, (num_vecs + 1) / 2);
+    launch(RmsNormKernel<T, 2, kJoins>, (num_vecs + 1) / 2);
   } else {
-    launch(RmsNormKernel<T, 1>, num_vecs);
+    launch(RmsNormKernel<T, 1, kJoins>, num_vecs);
   }
 }
 
@@ -237,7 +243,7 @@ __global__ void __launch_bounds__(kSiluThreads)
     LoadFloats(up + i, u);
 #pragma unroll
     for (int k = 0; k < n; ++k) {
-      g[k] = RoundTo<T>(g[k] / (1.0f + expf(-g[k]))) * u[k];
+      g[k] = Silu<T>(g[k]) * u[k];
     }
     StoreFloats(out + i, g);
   };
@@ -280,36 +286,37 @@ void GatherRows(const GatherRowsArgs<T>& args, CudaStream stream) {
 
 template <typename T>
 void RmsNorm(const RmsNormArgs<T>& args, CudaStream stream) {
-  LaunchNorm<T>({.x = args.x,
-                 .weight = args.weight,
-                 .out = args.out,
-                 .size = args.hidden_size,
-                 .epsilon = args.epsilon},
-                args.num_tokens, stream);
+  LaunchNorm</*kJoins=*/false, T>({.x = args.x,
+                                   .weight = args.weight,
+                                   .out = args.out,
+                                   .size = args.hidden_size,
+                                   .epsilon = args.epsilon},
+                                  args.num_tokens, stream);
 }
 
 template <typename T>
 void AddRmsNorm(const AddRmsNormArgs<T>& args, CudaStream stream) {
-  LaunchNorm<T>({.x = args.x,
-                 .weight = args.weight,
-                 .residual = args.residual,
-                 .out = args.out,
-                 .size = args.hidden_size,
-                 .epsilon = args.epsilon},
-                args.num_tokens, stream);
+  LaunchNorm</*kJoins=*/false, T>({.x = args.x,
+                                   .weight = args.weight,
+                                   .residual = args.residual,
+                                   .out = args.out,
+                                   .size = args.hidden_size,
+                                   .epsilon = args.epsilon},
+                                  args.num_tokens, stream);
 }
 
 template <typename T>
 void JoinRmsNorm(const JoinRmsNormArgs<T>& args, CudaStream stream) {
-  LaunchNorm<T>({.partials = {.data = args.partials,
-                              .count = args.num_partials,
-                              .stride = args.num_tokens * args.hidden_size},
-                 .weight = args.weight,
-                 .residual = args.residual,
-                 .out = args.out,
-                 .size = args.hidden_size,
-                 .epsilon = args.epsilon},
-                args.num_tokens, stream);
+  LaunchNorm</*kJoins=*/true, T>(
+      {.partials = {.data = args.partials,
+                    .count = args.num_partials,
+                    .stride = args.num_tokens * args.hidden_size},
+       .weight = args.weight,
+       .residual = args.residual,
+       .out = args.out,
+       .size = args.hidden_size,
+       .epsilon = args.epsilon},
+      args.num_tokens, stream);
 }
 
 template <typename T>

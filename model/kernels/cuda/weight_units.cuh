@@ -26,9 +26,7 @@ __host__ __device__ constexpr int32_t RowsOfX(int32_t num_tokens) {
 
 template <typename T>
 __device__ __forceinline__ T SiluMul(float gate, float up) {
-  gate = RoundTo<T>(gate);
-  return FromFloat<T>(RoundTo<T>(__fdividef(gate, 1.0f + __expf(-gate))) *
-                      RoundTo<T>(up));
+  return FromFloat<T>(Silu<T>(RoundTo<T>(gate)) * RoundTo<T>(up));
 }
 
 // A place in a ring of stages.

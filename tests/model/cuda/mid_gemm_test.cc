@@ -134,6 +134,18 @@ INSTANTIATE_TEST_SUITE_P(
         Case{.num_tokens = 180, .in_features = 256, .out_features = 25328},
         Case{.num_tokens = 128, .in_features = 256, .out_features = 28672},
         Case{.num_tokens = 192, .in_features = 256, .out_features = 28672},
+        // More than 192 tokens: at most 128 rows, of gates in two rounds.
+        Case{.num_tokens = 193,
+             .in_features = 1344,
+             .out_features = 4096,
+             .num_partials = 4},
+        Case{.num_tokens = 256, .in_features = 4096, .out_features = 1040},
+        Case{.num_tokens = 256, .in_features = 256, .out_features = 28672},
+        Case{.num_tokens = 230, .in_features = 256, .out_features = 22016},
+        Case{.num_tokens = 250,
+             .in_features = 256,
+             .out_features = 8192,
+             .num_partials = 2},
         // Two rounds.
         Case{.num_tokens = 160, .in_features = 256, .out_features = 57344}));
 
