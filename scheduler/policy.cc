@@ -25,9 +25,8 @@ int32_t SpreadPromptTokens(const PromptView& view) {
   const double demand = view.num_sequences * view.prompts_to_output;
   const double share =
       std::clamp((view.num_decodes + demand) / kManyRows, 1.0, 2.0);
-  const double idle = view.num_sequences - view.num_decodes;
   const double idle_tokens = std::min(
-      kIdleTokens * idle / std::max(view.num_sequences, 1),
+      kIdleTokens * view.num_behind / std::max(view.num_sequences, 1),
       kMostIdleTokens * std::max(1.0, kFewDecodes / (view.num_decodes + 1)));
   const double tokens =
       std::max({std::ceil(share * demand), idle_tokens,

@@ -21,7 +21,8 @@ struct PromptView {
   int32_t num_decodes = 0;       // in this step
   int32_t num_sequences = 0;     // that run, or will next
   double prompts_to_output = 0;  // tokens of prompts for one of output, of late
-  int64_t backlog = 0;           // prompt tokens of these sequences, to compute
+  int32_t num_behind = 0;        // of them, those with tokens to compute
+  int64_t backlog = 0;           // these tokens
 };
 
 // Prompt tokens of a step in which sequences decode, if prompts are spread over

@@ -211,6 +211,7 @@ int32_t Scheduler::SpreadBudget() const {
   bool is_preempted = false;
   const auto add = [&](const Sequence& sequence, int32_t num_tokens) {
     view.backlog += num_tokens;
+    view.num_behind += num_tokens > 0 ? 1 : 0;
     is_preempted |= num_tokens > 0 && sequence.num_generated() > 0;
   };
   for (const Slot& slot : slots_) {

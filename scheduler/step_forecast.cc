@@ -11,7 +11,7 @@ constexpr double kKeep = 0.99;
 // Sums below it are nothing: denormal numbers would be slow.
 constexpr double kForgotten = 1e-12;
 // Enough, as each fit begins with the last one's costs.
-constexpr int kNumSweeps = 20;
+constexpr int kNumSweeps = 60;
 constexpr int32_t kFirstTokens = 64;
 constexpr int32_t kGrowth = 2;  // beyond the most tokens seen
 
@@ -39,13 +39,13 @@ void StepLoad::AddChunk(int32_t num_tokens, int32_t context) {
 }
 
 StepForecast::Terms StepForecast::TermsOf(const StepLoad& load) {
-  Terms terms = {
-      1.0, load.num_prefill_tokens > 0 ? 1.0 : 0.0,
-      static_cast<double>(load.num_prefill_pairs),
-      static_cast<double>(load.num_decode_keys),
-      static_cast<double>(RoundUpToTiles(load.num_rows()) - load.num_rows())};
+  const int32_t tiled_rows = RoundUpToTiles(load.num_rows());
+  Terms terms = {1.0, load.num_prefill_tokens > 0 ? 1.0 : 0.0,
+                 static_cast<double>(load.num_prefill_pairs),
+                 static_cast<double>(load.num_decode_keys),
+                 static_cast<double>(load.num_rows())};
   for (size_t i = 0; i < kKnots.size(); ++i) {
-    terms[5 + i] = std::max(0, load.num_rows() - kKnots[i]);
+    terms[5 + i] = std::max(0, tiled_rows - kKnots[i]);
   }
   return terms;
 }

@@ -32,15 +32,16 @@ struct StepLoad {
 //
 //   time = base + mixed, if the step holds prefill tokens
 //        + pair_cost * num_prefill_pairs + key_cost * num_decode_keys
-//        + sum over knots: row_cost[knot] * max(0, num_rows - knot)
-//        + padding_cost * rows that are missing to whole tiles
+//        + row_cost * num_rows
+//        + sum over knots: tile_cost[knot] * max(0, whole tiles' rows - knot)
 //
 // by least squares over the latest steps. No cost is below zero. So the time is
-// convex in the rows, but for the tiles, as the greater of the time to read the
-// weights and the time to multiply by them is (Williams et al., "Roofline",
-// 2009), and grows with a chunk. (Agrawal et al., "Taming Throughput-Latency
-// Tradeoff in LLM Inference with Sarathi-Serve", 2024, choose one chunk size
-// for all steps, from a profile made before.) Single-threaded.
+// convex in the tiles, as the greater of the time to read the weights and the
+// time to multiply by them is (Williams et al., "Roofline", 2009), and grows
+// with a chunk; where nothing is multiplied by tiles, as on a CPU, with its
+// rows. (Agrawal et al., "Taming Throughput-Latency Tradeoff in LLM Inference
+// with Sarathi-Serve", 2024, choose one chunk size for all steps, from a
+// profile made before.) Single-threaded.
 class StepForecast {
  public:
   // A step has run.
@@ -56,7 +57,7 @@ class StepForecast {
                        int32_t context, int32_t limit);
 
  private:
-  static constexpr std::array<int32_t, 4> kKnots = {0, 128, 256, 512};
+  static constexpr std::array<int32_t, 4> kKnots = {64, 128, 256, 512};
   static constexpr size_t kNumCosts = 5 + kKnots.size();
   // In the order of the formula: the costs, or what each is multiplied with.
   using Terms = std::array<double, kNumCosts>;

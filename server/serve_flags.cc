@@ -133,8 +133,8 @@ void AddLimitFlags(CLI::App& app, ServeOptions& options) {
             "0: chunks fill --max-step-tokens");
   group.AddSwitch(
       "--spread-prompts", options.spread_prompts,
-      "Steps in which sequences decode hold as many prompt tokens as it "
-      "takes to keep up with those that end, not as many as fit");
+      "Steps in which sequences decode hold about as many prompt tokens as "
+      "it takes to keep up with those that end, not as many as fit");
   group.AddSize("--kv-cache-bytes", options.kv_cache_bytes,
                 "Memory for keys and values, as in 2GiB; 0: a quarter of what "
                 "the process may use. Never more than --max-batch-size "

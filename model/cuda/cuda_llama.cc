@@ -276,7 +276,10 @@ absl::Status TypedLlama<T>::Tune() {
         .silu_mul = silu_mul,
         .in_features = linears.front()->in_features,
         .out_features = linears.front()->out_features};
-    const bool has_mid = silu_mul && linears.front()->bias == nullptr;
+    const MidGemmArgs<T> mid = {.in_features = skinny.in_features,
+                                .out_features = skinny.out_features};
+    const bool has_mid = silu_mul && linears.front()->bias == nullptr &&
+                         kernels::cuda::MidGemmSupported(mid);
     const int64_t min_rows = !kernels::cuda::SkinnyGemmSupported(skinny) ? 1
                              : has_mid ? kMaxMidTokens + 1
                                        : kMaxSkinnyTokens + 1;
@@ -581,13 +584,14 @@ absl::Status TypedLlama<T>::Mlp(size_t index, int32_t num_rows,
           residual_.Norm(layer.post_attention_norm, num_rows, stream));
       args.x = residual_.normed();
     }
+    const bool is_normed = args.x_squares == nullptr;
     if (TrySkinnyGemm(args, layer.gate_up, num_rows, stream) ||
-        TryMidGemm({.x = args.x, .activated = activated_}, layer.gate_up,
-                   num_rows, stream)) {
+        (is_normed && TryMidGemm({.x = args.x, .activated = activated_},
+                                 layer.gate_up, num_rows, stream))) {
       return ProjectAndAdd(DeviceCollective::kMlp, layer.down, activated_,
                            num_rows, next_norm, stream);
     }
-    DROVER_CHECK(args.x_squares == nullptr);
+    DROVER_CHECK(is_normed);
     DROVER_RETURN_IF_ERROR(matmul_.Run(layer.gate_up, MatmulOutput::kStore,
                                        residual_.normed(), gate_up_, num_rows,
                                        stream));

@@ -34,9 +34,11 @@ TEST(PolicyTest, StepsKeepUpWithPromptsAndAlwaysGiveTheCheapRows) {
 
 TEST(PolicyTest, StepsHoldMoreOfPromptsWhileManyWait) {
   const auto rows = [](int32_t num_decodes, int32_t num_sequences) {
-    return num_decodes + SpreadPromptTokens({.num_decodes = num_decodes,
-                                             .num_sequences = num_sequences,
-                                             .prompts_to_output = 1.0});
+    return num_decodes +
+           SpreadPromptTokens({.num_decodes = num_decodes,
+                               .num_sequences = num_sequences,
+                               .prompts_to_output = 1.0,
+                               .num_behind = num_sequences - num_decodes});
   };
   EXPECT_EQ(rows(62, 64), 128) << "hardly anybody waits";
   EXPECT_EQ(rows(16, 64), 320) << "256 and the decodes, whole tiles";

@@ -109,9 +109,9 @@ TEST(StepForecastTest, ChunksOfAStepShareItsTime) {
     return forecast.TokensWithin(
         time, {.num_decodes = 1, .num_prefill_tokens = num_tokens}, 0, 512);
   };
-  EXPECT_NEAR(more_than(0), 300, 5);
-  EXPECT_NEAR(more_than(200), 100, 5);
-  EXPECT_EQ(more_than(306), 0);
+  EXPECT_NEAR(more_than(0), 300, 10);
+  EXPECT_NEAR(more_than(200), 100, 10);
+  EXPECT_EQ(more_than(311), 0);
 }
 
 TEST(StepForecastTest, OneStepThatStumblesChangesLittle) {
@@ -194,13 +194,28 @@ TEST(StepForecastTest, LongPromptsTakeAboutTheLeastStepsWithinTheBound) {
 }
 
 TEST(StepForecastTest, FillsTilesThatAreComputedAnyway) {
-  ClosedLoop loop(&TiledTime);
-  for (int i = 0; i < 20; ++i) {
-    loop.DecodeAlone(64, 30);
-    loop.Prompt(Decodes(64), 16384);
+  for (const int num_decodes : {1, 17, 63, 64}) {
+    ClosedLoop loop(&TiledTime);
+    for (int i = 0; i < 20; ++i) {
+      loop.DecodeAlone(num_decodes + 3, 30);
+      loop.Prompt(Decodes(num_decodes), 16384);
+    }
+    EXPECT_LE(loop.num_too_long(), 10) << "while it learns";
+    EXPECT_LE(loop.num_steps(), 1.05 * loop.num_best_steps()) << num_decodes;
   }
-  EXPECT_LE(loop.num_too_long(), 10) << "while it learns";
-  EXPECT_LE(loop.num_steps(), 1.05 * loop.num_best_steps());
+}
+
+TEST(StepForecastTest, TokensWithinEndATile) {
+  StepForecast forecast;
+  std::mt19937 random(5);
+  std::uniform_int_distribution<int32_t> tokens(1, 500);
+  for (int i = 0; i < 1000; ++i) {
+    const StepLoad load = WithChunk(Decodes(1), tokens(random), 0);
+    forecast.Observe(load, TiledTime(load));
+  }
+  // 256 rows take 6.3 ms, the next tile to 320 takes it to 7.6.
+  EXPECT_EQ(forecast.TokensWithin(absl::Milliseconds(7), Decodes(1), 0, 500),
+            255);
 }
 
 TEST(StepForecastTest, FollowsANumberOfDecodesThatChanges) {

@@ -62,7 +62,8 @@ __global__ void __launch_bounds__(kMaxSendThreads)
   float values[kVecs][kSize] = {};
   for_vecs([&](int k, int64_t i) {
     float sums[kSize];
-    LoadSums(X(args, group.rank), OwnPartials(args), row * size + i, sums);
+    LoadSums</*kInFlight=*/2>(X(args, group.rank), OwnPartials(args),
+                              row * size + i, sums);
 #pragma unroll
     for (int n = 0; n < kSize; ++n) own[k].values[n] = FromFloat<T>(sums[n]);
     sent.Send(i, own[k]);
@@ -100,7 +101,7 @@ __device__ void JoinPartials(const AllReduceNormArgs<T>& args) {
   for (int64_t row = blockIdx.x; row < args.num_tokens; row += gridDim.x) {
     ForBlock<T>(size, [&](int64_t i, auto n) {
       float sums[n];
-      LoadSums(x, OwnPartials(args), row * size + i, sums);
+      LoadSums</*kInFlight=*/2>(x, OwnPartials(args), row * size + i, sums);
       StoreFloats(x + row * size + i, sums);
     });
   }

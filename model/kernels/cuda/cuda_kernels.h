@@ -35,7 +35,7 @@ void RmsNorm(const RmsNormArgs<T>& args, CudaStream stream);
 template <typename T>
 void AddRmsNorm(const AddRmsNormArgs<T>& args, CudaStream stream);
 
-// AddRmsNorm of the sums of `partials`, rounded to T: what SkinnyGemm leaves.
+// AddRmsNorm of the sums of `partials`, rounded to T: what products leave.
 template <typename T>
 struct JoinRmsNormArgs {
   T* residual = nullptr;            // [num_tokens, hidden_size], updated

@@ -334,17 +334,18 @@ int32_t RowsOfBlock(int32_t out_features, int32_t num_splits,
 
 template <typename T, int kGroups>
 void LaunchMid(const MidGemmArgs<T>& args, CudaStream stream) {
-  const int32_t rows = RowsOfBlock(
-      args.out_features, args.activated != nullptr ? 1 : args.num_partials,
-      kMaxRows<kGroups>);
+  constexpr int32_t kMost = kMaxRows<kGroups>;
+  const int32_t rows =
+      RowsOfBlock(args.out_features,
+                  args.activated != nullptr ? 1 : args.num_partials, kMost);
   if (rows <= 96) return LaunchMid<T, kGroups, 96>(args, stream);
   if (rows <= 112) return LaunchMid<T, kGroups, 112>(args, stream);
   if (rows <= 128) return LaunchMid<T, kGroups, 128>(args, stream);
-  if constexpr (kMaxRows < kGroups >> 128) {
+  if constexpr (kMost > 128) {
     if (rows <= 160) return LaunchMid<T, kGroups, 160>(args, stream);
     if (rows <= 176) return LaunchMid<T, kGroups, 176>(args, stream);
     if (rows <= 192) return LaunchMid<T, kGroups, 192>(args, stream);
-    LaunchMid<T, kGroups, kMaxRows<kGroups>>(args, stream);
+    LaunchMid<T, kGroups, kMost>(args, stream);
   }
 }
 

@@ -26,15 +26,14 @@ __device__ __forceinline__ void LoadParts(const float* from, float (&to)[n]) {
   }
 }
 
-// Elements [i, i + n) of x or, if there are partials, of their sums.
-template <typename T, int n>
+// Elements [i, i + n) of x or, if there are partials, of their sums, of which
+// kInFlight are on their way at a time.
+template <int kInFlight, typename T, int n>
 __device__ void LoadSums(const T* x, const Partials& partials, int64_t i,
                          float (&sums)[n]) {
   if (partials.data == nullptr) return LoadFloats(x + i, sums);
 #pragma unroll
   for (int k = 0; k < n; ++k) sums[k] = 0.0f;
-  // Some at a time are on their way.
-  constexpr int kInFlight = 4;
   for (int32_t first = 0; first < partials.count; first += kInFlight) {
     const float* const from = partials.data + first * partials.stride + i;
     alignas(16) float parts[kInFlight][n] = {};

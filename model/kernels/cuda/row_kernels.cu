@@ -58,7 +58,7 @@ __device__ float LoadNormed(const NormedRows<T>& args, int64_t i,
   Held<T, n> residual = {};
   if (args.residual != nullptr) residual = Hold<n>(args.residual + i);
   if constexpr (kJoins) {
-    LoadSums(args.x, args.partials, i, v);
+    LoadSums</*kInFlight=*/4>(args.x, args.partials, i, v);
   } else {
     LoadFloats(args.x + i, v);
   }

@@ -46,12 +46,11 @@ __device__ inline RankedLogit BestOfBlock(RankedLogit mine) {
   return BestOfWarp(lane < blockDim.x / 32 ? per_warp[lane] : RankedLogit());
 }
 
-// Calls function(i, logits[i]) for the threads of the block to share; sixteen
-// bytes at a time, and several of them on their way, where the row allows.
-template <typename Function>
-__device__ void ForLogits(const float* logits, int32_t size,
-                          Function function) {
-  constexpr int kInFlight = 4;
+// The passes below: sixteen bytes at a time, and kInFlight of them on their
+// way, where the row allows. kPads: -inf stands for what is missing to whole
+// turns.
+template <int kInFlight, bool kPads, typename Function>
+__device__ void ForQuads(const float* logits, int32_t size, Function function) {
   const bool is_aligned =
       size % 4 == 0 && reinterpret_cast<uintptr_t>(logits) % 16 == 0;
   if (!is_aligned) {
@@ -64,12 +63,13 @@ __device__ void ForLogits(const float* logits, int32_t size,
     float4 loaded[kInFlight];
 #pragma unroll
     for (int j = 0; j < kInFlight; ++j) {
+      loaded[j] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
       if (first + j * step < size / 4) loaded[j] = quads[first + j * step];
     }
 #pragma unroll
     for (int j = 0; j < kInFlight; ++j) {
       const int32_t i = first + j * step;
-      if (i >= size / 4) break;
+      if (!kPads && i >= size / 4) break;
       function(4 * i, loaded[j].x);
       function(4 * i + 1, loaded[j].y);
       function(4 * i + 2, loaded[j].z);
@@ -78,34 +78,19 @@ __device__ void ForLogits(const float* logits, int32_t size,
   }
 }
 
+// Calls function(i, logits[i]) for the threads of the block to share.
+template <typename Function>
+__device__ void ForLogits(const float* logits, int32_t size,
+                          Function function) {
+  ForQuads</*kInFlight=*/4, /*kPads=*/false>(logits, size, function);
+}
+
 // The same for a function to which -inf is nothing: it may get more of those,
-// and there is no branch in it where the function has none.
+// and there is no branch where it has none itself.
 template <typename Function>
 __device__ void ForPossible(const float* logits, int32_t size,
                             Function function) {
-  constexpr int kInFlight = 8;
-  const bool is_aligned =
-      size % 4 == 0 && reinterpret_cast<uintptr_t>(logits) % 16 == 0;
-  if (!is_aligned) return ForLogits(logits, size, function);
-  const auto* quads = reinterpret_cast<const float4*>(logits);
-  const auto step = static_cast<int32_t>(blockDim.x);
-  for (int32_t first = threadIdx.x; first < size / 4;
-       first += kInFlight * step) {
-    float4 loaded[kInFlight];
-#pragma unroll
-    for (int j = 0; j < kInFlight; ++j) {
-      loaded[j] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
-      if (first + j * step < size / 4) loaded[j] = quads[first + j * step];
-    }
-#pragma unroll
-    for (int j = 0; j < kInFlight; ++j) {
-      const int32_t i = 4 * (first + j * step);
-      function(i, loaded[j].x);
-      function(i + 1, loaded[j].y);
-      function(i + 2, loaded[j].z);
-      function(i + 3, loaded[j].w);
-    }
-  }
+  ForQuads</*kInFlight=*/8, /*kPads=*/true>(logits, size, function);
 }
 
 // Takes `entry` if it is larger. A thread sees its ids in ascending order, so

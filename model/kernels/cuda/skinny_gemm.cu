@@ -810,7 +810,7 @@ bool SkinnyGemmSupported(const SkinnyGemmArgs<T>& args) {
 template <typename T>
 SkinnyGemmShape ChooseSkinnyGemmShape(const SkinnyGemmArgs<T>& args) {
   SkinnyGemmShape shape;
-  // Of more tokens x would take more of the ring than the weight.
+  // Of more than 32 tokens x would take more of the ring than the weight.
   const bool is_plain = args.out != nullptr && !args.silu_mul;
   const bool in_pairs =
       args.residual != nullptr || (is_plain && args.num_tokens > 32);

@@ -75,79 +75,101 @@ class MidGemmTest : public testing::TestWithParam<Case> {
 TEST_P(MidGemmTest, EqualsTheSum) {
   const std::vector<float> actual = Run();
   if (actual.empty()) GTEST_SKIP() << "not on this GPU";
+  // Of large cases not all, since the host takes long; an odd stride meets all
+  // rows and all tokens.
+  const int64_t work = static_cast<int64_t>(actual.size()) * c_.in_features;
+  const int64_t stride = 1 + work / 200'000'000 * 2;
   for (int32_t token = 0; token < c_.num_tokens; ++token) {
     for (int32_t row = 0; row < out_size(); ++row) {
+      const int64_t index = int64_t{token} * out_size() + row;
+      if (index % stride != 0) continue;
       auto [sum, magnitude] =
           LinearSum(x_, weight_, c_.in_features, token, row);
       double rounding = 0.0;
       if (is_activated()) {
         const auto [up, up_magnitude] =
             LinearSum(x_, weight_, c_.in_features, token, out_size() + row);
-        rounding = (std::abs(up) + 1.0) * (std::abs(sum) / 64 + 1e-3);
-        sum = sum / (1.0 + std::exp(-sum)) * up;
-        magnitude += up_magnitude;
+        // Each of gate, SiLU, up and the product rounds to eight bits.
+        const double sigmoid = 1.0 / (1.0 + std::exp(-sum));
+        const double silu = sum * sigmoid;
+        const double slope = sigmoid * (1.0 + sum * (1.0 - sigmoid));
+        rounding = std::abs(up) *
+                       (std::abs(sum * slope) + 4.0 * std::abs(silu)) / 256 +
+                   1e-6;
+        magnitude =
+            std::abs(up * slope) * magnitude + std::abs(silu) * up_magnitude;
+        sum = silu * up;
       }
-      ASSERT_NEAR(actual[int64_t{token} * out_size() + row], sum,
-                  1e-5 * magnitude + rounding)
+      ASSERT_NEAR(actual[index], sum, 1e-5 * magnitude + rounding)
           << "token " << token << ", row " << row;
     }
   }
 }
 
-TEST_P(MidGemmTest, IsTheSameEachTime) { EXPECT_EQ(Run(), Run()); }
+TEST_P(MidGemmTest, IsTheSameEachTime) {
+  const std::vector<float> once = Run();
+  if (once.empty()) GTEST_SKIP() << "not on this GPU";
+  EXPECT_EQ(Run(), once);
+}
 
-// Rows to the multiprocessor, of 132: each kernel, full tiles and others.
+// With 132 multiprocessors there is a case of each kernel, and of each number
+// of rows one whose ring goes round several times.
 INSTANTIATE_TEST_SUITE_P(
     Shapes, MidGemmTest,
     testing::Values(
         Case{.num_tokens = 1}, Case{.num_tokens = 65, .num_partials = 1},
-        // 64, as few as there are kernels for; a depth of many rings.
+        // Up to 96 rows.
         Case{.num_tokens = 128, .in_features = 4096, .out_features = 1040},
-        // Another last tile; parts of a depth that does not divide evenly.
-        Case{.num_tokens = 100,
-             .in_features = 1344,
-             .out_features = 5168,
-             .num_partials = 2},
+        Case{.num_tokens = 180, .in_features = 4096, .out_features = 1040},
+        Case{.num_tokens = 256, .in_features = 4096, .out_features = 1040},
+        // 112; another last tile, parts of a depth that does not divide evenly.
+        Case{.num_tokens = 96, .in_features = 256, .out_features = 13824},
+        Case{.num_tokens = 190, .in_features = 1344, .out_features = 13824},
+        Case{.num_tokens = 230, .in_features = 1344, .out_features = 22016},
         Case{.num_tokens = 192,
-             .in_features = 1344,
+             .in_features = 5440,
              .out_features = 3456,
              .num_partials = 4},
-        // More parts than there is depth.
-        Case{.num_tokens = 150,
-             .in_features = 128,
-             .out_features = 272,
+        // 128; more parts than there is depth.
+        Case{.num_tokens = 128,
+             .in_features = 4096,
+             .out_features = 4096,
              .num_partials = 4},
         Case{.num_tokens = 192,
-             .in_features = 512,
+             .in_features = 2048,
              .out_features = 4096,
+             .num_partials = 4},
+        Case{.num_tokens = 193,
+             .in_features = 1344,
+             .out_features = 4096,
+             .num_partials = 4},
+        Case{.num_tokens = 150,
+             .in_features = 128,
+             .out_features = 4096,
+             .num_partials = 4},
+        Case{.num_tokens = 250,
+             .in_features = 1024,
+             .out_features = 8192,
+             .num_partials = 2},
+        // 160.
+        Case{.num_tokens = 100,
+             .in_features = 4096,
+             .out_features = 5120,
              .num_partials = 4},
         Case{.num_tokens = 129,
              .in_features = 512,
              .out_features = 5120,
              .num_partials = 4},
-        // 112, 176, 192 and 224 rows.
-        Case{.num_tokens = 96, .in_features = 256, .out_features = 13824},
-        Case{.num_tokens = 190, .in_features = 256, .out_features = 13824},
+        // 176, 192 and 224.
         Case{.num_tokens = 128, .in_features = 256, .out_features = 22016},
-        Case{.num_tokens = 192, .in_features = 256, .out_features = 22016},
+        Case{.num_tokens = 192, .in_features = 1024, .out_features = 22016},
         Case{.num_tokens = 67, .in_features = 256, .out_features = 25328},
-        Case{.num_tokens = 180, .in_features = 256, .out_features = 25328},
-        Case{.num_tokens = 128, .in_features = 256, .out_features = 28672},
-        Case{.num_tokens = 192, .in_features = 256, .out_features = 28672},
-        // More than 192 tokens: at most 128 rows, of gates in two rounds.
-        Case{.num_tokens = 193,
-             .in_features = 1344,
-             .out_features = 4096,
-             .num_partials = 4},
-        Case{.num_tokens = 256, .in_features = 4096, .out_features = 1040},
-        Case{.num_tokens = 256, .in_features = 256, .out_features = 28672},
-        Case{.num_tokens = 230, .in_features = 256, .out_features = 22016},
-        Case{.num_tokens = 250,
-             .in_features = 256,
-             .out_features = 8192,
-             .num_partials = 2},
+        Case{.num_tokens = 180, .in_features = 1024, .out_features = 25328},
+        Case{.num_tokens = 128, .in_features = 1024, .out_features = 28672},
+        Case{.num_tokens = 192, .in_features = 1024, .out_features = 28672},
         // Two rounds.
-        Case{.num_tokens = 160, .in_features = 256, .out_features = 57344}));
+        Case{.num_tokens = 160, .in_features = 256, .out_features = 57344},
+        Case{.num_tokens = 256, .in_features = 512, .out_features = 28672}));
 
 }  // namespace
 }  // namespace drover::kernels::cuda

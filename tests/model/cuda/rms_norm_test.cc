@@ -89,7 +89,7 @@ TEST_P(RmsNormTest, AddsToTheResidualStreamFirst) {
 }
 
 TEST_P(RmsNormTest, JoinsPartsFirst) {
-  for (int32_t num_parts = 1; num_parts <= 3; ++num_parts) {
+  for (int32_t num_parts = 1; num_parts <= 5; ++num_parts) {
     const size_t size = static_cast<size_t>(kTokens * size_);
     const std::vector<float> parts =
         ToFloats(Random(num_parts * kTokens * size_));
