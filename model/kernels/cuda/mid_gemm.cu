@@ -72,15 +72,14 @@ struct Sums {
 
 // A stage: a chunk of the weight's rows, then of the tokens.
 template <int kGroups, int kRows>
-class Ring {
+class Ring : public StageBarriers {
  public:
   static constexpr uint32_t kWeightBytes = kRows * kRowBytes;
   static constexpr uint32_t kStageBytes =
       kWeightBytes + kGroups * kGroupTokens * kRowBytes;
 
-  __device__ Ring(uint32_t memory, uint64_t* full, uint64_t* empty,
-                  int32_t num_stages)
-      : memory_(memory), full_(full), empty_(empty), num_stages_(num_stages) {}
+  __device__ Ring(uint32_t memory, const StageBarriers& barriers)
+      : StageBarriers(barriers), memory_(memory) {}
 
   __device__ uint32_t Weight(int stage) const {
     return memory_ + stage * kStageBytes;
@@ -88,23 +87,9 @@ class Ring {
   __device__ uint32_t X(int stage) const {
     return Weight(stage) + kWeightBytes;
   }
-  __device__ Barrier full(int stage) const { return Barrier(full_ + stage); }
-  __device__ Barrier empty(int stage) const { return Barrier(empty_ + stage); }
-  __device__ int32_t num_stages() const { return num_stages_; }
-
-  __device__ void Init() const {
-    for (int stage = 0; stage < num_stages_; ++stage) {
-      full(stage).Init(1);
-      empty(stage).Init(4 * kGroups);  // its warps
-    }
-    PublishBarriers();
-  }
 
  private:
   const uint32_t memory_;
-  uint64_t* const full_;
-  uint64_t* const empty_;
-  const int32_t num_stages_;
 };
 
 // What this thread block does.
@@ -265,10 +250,10 @@ __global__ void __launch_bounds__(128 * (kGroups + 1), 1)
   LetNextKernelStart();
   unsigned char* const aligned =
       memory + (1024 - SharedAddress(memory) % 1024) % 1024;
-  const Ring<kGroups, kRows> ring(SharedAddress(aligned), full, empty,
-                                  args.num_stages);
+  const Ring<kGroups, kRows> ring(SharedAddress(aligned),
+                                  StageBarriers(full, empty, args.num_stages));
   const Part part = FindPart(args);
-  if (threadIdx.x == 128 * kGroups) ring.Init();
+  if (threadIdx.x == 128 * kGroups) ring.Init(4 * kGroups);
   __syncthreads();
   if (threadIdx.x >= 128 * kGroups) {
     GiveBackRegisters<kFewRegisters>();

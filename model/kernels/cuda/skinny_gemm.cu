@@ -107,17 +107,15 @@ __device__ Part FindPart(const KernelArgs<T>& args) {
 // units, then of each the rows of x: of the kTokens that are multiplied only
 // whole eights that hold tokens. The other products are nobody's.
 template <int kTokens>
-class Ring {
+class Ring : public StageBarriers {
  public:
   __device__ Ring(uint32_t memory, uint64_t* full, uint64_t* empty,
                   int32_t num_units, int32_t num_x_rows, int32_t num_stages,
                   int32_t stage_chunks)
-      : memory_(memory),
-        full_(full),
-        empty_(empty),
+      : StageBarriers(full, empty, num_stages),
+        memory_(memory),
         num_units_(num_units),
         num_x_rows_(num_x_rows),
-        num_stages_(num_stages),
         stage_chunks_(stage_chunks) {}
 
   __device__ uint32_t WeightChunkBytes() const {
@@ -133,30 +131,16 @@ class Ring {
   __device__ uint32_t X(int stage) const {
     return Weight(stage) + stage_chunks_ * WeightChunkBytes();
   }
-  __device__ Barrier full(int stage) const { return Barrier(full_ + stage); }
-  __device__ Barrier empty(int stage) const { return Barrier(empty_ + stage); }
   __device__ int32_t num_units() const { return num_units_; }
-  __device__ int32_t num_stages() const { return num_stages_; }
   __device__ int32_t stage_chunks() const { return stage_chunks_; }
   __device__ int32_t num_warpgroups() const {
     return (num_units_ + kWarpgroupUnits - 1) / kWarpgroupUnits;
   }
 
-  __device__ void Init() const {
-    for (int stage = 0; stage < num_stages_; ++stage) {
-      full(stage).Init(1);
-      empty(stage).Init(4 * num_warpgroups());  // its warps
-    }
-    PublishBarriers();
-  }
-
  private:
   const uint32_t memory_;
-  uint64_t* const full_;
-  uint64_t* const empty_;
   const int32_t num_units_;
   const int32_t num_x_rows_;
-  const int32_t num_stages_;
   const int32_t stage_chunks_;
 };
 
@@ -686,7 +670,7 @@ __global__ void __launch_bounds__(kMaxThreads, 1)
   const bool is_producer =
       threadIdx.x / 32 == static_cast<uint32_t>(4 * ring.num_warpgroups());
   if (is_producer && threadIdx.x % 32 == 0) {
-    ring.Init();
+    ring.Init(4 * ring.num_warpgroups());
     if constexpr (kInPairs) Link<kTokens>::Init(came, taken, kMaxWarpgroups);
   }
   __syncthreads();

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "model/kernels/cuda/element.cuh"
+#include "model/kernels/cuda/mbarrier.cuh"
 #include "model/kernels/cuda/tensor_map.h"
 
 // How a weight and tokens come to the tensor cores: in chunks of 64 of the
@@ -28,6 +29,36 @@ template <typename T>
 __device__ __forceinline__ T SiluMul(float gate, float up) {
   return FromFloat<T>(Silu<T>(RoundTo<T>(gate)) * RoundTo<T>(up));
 }
+
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+
+// Of a ring's stages, in shared memory: `full` when the copies have come,
+// `empty` when all warps have done with them.
+class StageBarriers {
+ public:
+  __device__ StageBarriers(uint64_t* full, uint64_t* empty, int32_t num_stages)
+      : full_(full), empty_(empty), num_stages_(num_stages) {}
+
+  __device__ Barrier full(int stage) const { return Barrier(full_ + stage); }
+  __device__ Barrier empty(int stage) const { return Barrier(empty_ + stage); }
+  __device__ int32_t num_stages() const { return num_stages_; }
+
+  // One thread.
+  __device__ void Init(uint32_t num_warps) const {
+    for (int stage = 0; stage < num_stages_; ++stage) {
+      full(stage).Init(1);
+      empty(stage).Init(num_warps);
+    }
+    PublishBarriers();
+  }
+
+ private:
+  uint64_t* const full_;
+  uint64_t* const empty_;
+  const int32_t num_stages_;
+};
+
+#endif
 
 // A place in a ring of stages.
 struct Place {
