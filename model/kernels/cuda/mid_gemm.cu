@@ -31,16 +31,6 @@ constexpr int32_t kMaxRingBytes = 224 << 10;
 // Of a thread block: the more warpgroups, the fewer sums each has room for.
 template <int kGroups>
 constexpr int kMaxRows = kGroups <= 3 ? 224 : 128;
-// Two warpgroups' threads can hold any product's; of three a product may have
-// at most 192 rows.
-template <int kGroups, int kRows>
-constexpr int kNumProducts = kGroups <= 2 || kRows <= 192 ? 1 : 2;
-// Those of a kernel's threads that sum; the others do with kFewRegisters.
-template <int kGroups>
-constexpr int kManyRegisters = kGroups <= 2   ? 232
-                               : kGroups == 3 ? 152
-                                              : 104;
-constexpr int kFewRegisters = 40;
 
 template <typename T>
 struct KernelArgs {
@@ -52,18 +42,25 @@ struct KernelArgs {
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
-// A thread's: of two tokens with some of the rows, in as many products of a
-// warpgroup as it takes.
+// Those of a kernel's threads that sum; the others do with kFewRegisters.
+template <int kGroups>
+constexpr int kManyRegisters = kGroups <= 2   ? 232
+                               : kGroups == 3 ? 152
+                                              : 104;
+constexpr int kFewRegisters = 40;
+
+// A thread's: of two tokens with some of the rows. Of three warpgroups a
+// product may have at most 192 rows, so more are two products.
 template <int kGroups, int kRows>
 struct Sums {
-  static constexpr int kProducts = kNumProducts<kGroups, kRows>;
+  static constexpr int kProducts = kGroups <= 2 || kRows <= 192 ? 1 : 2;
   static constexpr int kProductRows = kRows / kProducts;
   static constexpr int kProductUnits = kProductRows / kUnitRows;
 
   float values[kProducts][kProductRows / 8][4] = {};
 
-  // Of the unit's rows 4 (thread % 4) + i for the first or second token; with
-  // silu_mul of rows 2 (thread % 4) + i / 2, the gate's if i is even.
+  // Of the unit's rows 4 (thread % 4) + i for the first or second token; of a
+  // weight [gate; up] rows 2 (thread % 4) + i / 2, the gate's if i is even.
   __device__ __forceinline__ float Get(int unit, int token, int i) const {
     return values[unit / kProductUnits][unit % kProductUnits * 2 + i % 2]
                  [token * 2 + i / 2];
