@@ -58,7 +58,10 @@ serve_options() {
   case "$1" in
     *-latency) echo --max-batch-size=8 ;;
     *-3000x128) echo --max-batch-size=1536 ;;
-    2x70b-64 | 2x70b-256) echo --max-batch-size="${1#*-}" ;;
+    2x70b-64 | 2x70b-256)
+      # Three or two waves of streams: not long enough for streams out of step.
+      printf '%s\n' --max-batch-size="${1#*-}" --spread-prompts=false
+      ;;
     *) echo --max-batch-size=512 ;;
   esac
   case "$1" in
