@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "model/cuda/cuda_status.h"
+#include "model/cuda/few_row_products.h"
 #include "model/cuda/fill_kernels.h"
 #include "model/cuda/matmul.h"
 #include "model/cuda/residual_stream.h"
@@ -25,16 +26,11 @@
 namespace drover::cuda {
 namespace {
 
-using kernels::cuda::GemvArgs;
 using kernels::cuda::GemvInput;
 using kernels::cuda::kMaxMidTokens;
 using kernels::cuda::kMaxSkinnyTokens;
 using kernels::cuda::MidGemmArgs;
 using kernels::cuda::SkinnyGemmArgs;
-
-// From three on SkinnyGemm is the faster one, as far as it goes. Then MidGemm
-// is, where it saves SiLU's kernel or leaves the sum in parts.
-constexpr int32_t kMaxGemvRows = 2;
 
 // Row counts for which matrix products are timed: dense where decode batches
 // are, then in steps of about a quarter; and the largest of both kinds.
@@ -151,16 +147,11 @@ class TypedLlama : public CudaLlama {
   void Attend(size_t layer, const StepShape& shape, cudaStream_t stream);
   kernels::PagedAttentionArgs<T> AttentionArgs(size_t layer, int32_t first,
                                                int32_t count) const;
-  bool TryGemv(GemvArgs<T> args, const DeviceLinear& linear, int32_t num_rows,
-               cudaStream_t stream) const;
-  bool TrySkinnyGemm(SkinnyGemmArgs<T> args, const DeviceLinear& linear,
-                     int32_t num_rows, cudaStream_t stream) const;
-  bool TryMidGemm(MidGemmArgs<T> args, const DeviceLinear& linear,
-                  int32_t num_rows, cudaStream_t stream) const;
   // Leaves the sum's parts to the next norm.
   bool TryPartials(Sum sum, const DeviceLinear& linear, const T* x,
                    int32_t num_rows, cudaStream_t stream);
 
+  float epsilon() const { return static_cast<float>(config_.rms_norm_eps); }
   int64_t qkv_size() const {
     return (config_.num_heads + 2 * config_.num_kv_heads) * config_.head_dim;
   }
@@ -432,64 +423,20 @@ bool TypedLlama<T>::CanNormInSkinnyGemm() const {
 }
 
 template <typename T>
-bool TypedLlama<T>::TryGemv(GemvArgs<T> args, const DeviceLinear& linear,
-                            int32_t num_rows, cudaStream_t stream) const {
-  if (num_rows > kMaxGemvRows) return false;
-  args.weight = static_cast<const T*>(linear.weight);
-  args.bias = static_cast<const T*>(linear.bias);
-  args.epsilon = static_cast<float>(config_.rms_norm_eps);
-  args.num_tokens = num_rows;
-  args.in_features = linear.in_features;
-  args.out_features = linear.out_features;
-  if (!kernels::cuda::GemvSupported(args)) return false;
-  kernels::cuda::Gemv(args, stream);
-  return true;
-}
-
-template <typename T>
-bool TypedLlama<T>::TrySkinnyGemm(SkinnyGemmArgs<T> args,
-                                  const DeviceLinear& linear, int32_t num_rows,
-                                  cudaStream_t stream) const {
-  args.weight = static_cast<const T*>(linear.weight);
-  args.bias = static_cast<const T*>(linear.bias);
-  args.num_tokens = num_rows;
-  args.in_features = linear.in_features;
-  args.out_features = linear.out_features;
-  if (!kernels::cuda::SkinnyGemmSupported(args)) return false;
-  kernels::cuda::SkinnyGemm(args, stream);
-  return true;
-}
-
-template <typename T>
-bool TypedLlama<T>::TryMidGemm(MidGemmArgs<T> args, const DeviceLinear& linear,
-                               int32_t num_rows, cudaStream_t stream) const {
-  args.weight = static_cast<const T*>(linear.weight);
-  args.num_tokens = num_rows;
-  args.in_features = linear.in_features;
-  args.out_features = linear.out_features;
-  if (num_rows <= kMaxSkinnyTokens || linear.bias != nullptr ||
-      !kernels::cuda::MidGemmSupported(args)) {
-    return false;
-  }
-  kernels::cuda::MidGemm(args, stream);
-  return true;
-}
-
-template <typename T>
 bool TypedLlama<T>::TryPartials(Sum sum, const DeviceLinear& linear, const T* x,
                                 int32_t num_rows, cudaStream_t stream) {
   if (!residual_.takes_partials(num_rows) || linear.bias != nullptr) {
     return false;
   }
   constexpr int32_t kSkinny = ResidualStream<T>::kSkinnyPartials;
-  if (TrySkinnyGemm(
+  if (TrySkinnyGemm<T>(
           {.x = x, .partials = residual_.partials(), .num_partials = kSkinny},
           linear, num_rows, stream)) {
     residual_.NotePartials(sum, kSkinny);
     return true;
   }
   const int32_t count = kernels::cuda::MidGemmPartials(linear.out_features);
-  if (TryMidGemm(
+  if (TryMidGemm<T>(
           {.x = x, .partials = residual_.partials(), .num_partials = count},
           linear, num_rows, stream)) {
     residual_.NotePartials(sum, count);
@@ -504,31 +451,32 @@ absl::Status TypedLlama<T>::NormAndProject(const void* norm,
                                            int32_t num_rows,
                                            cudaStream_t stream) {
   if (JoinsInGemv(num_rows) && !residual_.is_complete()) {
-    DROVER_CHECK(
-        TryGemv(residual_.JoinIn(
-                    {.out = out, .norm_weight = static_cast<const T*>(norm)}),
-                linear, num_rows, stream));
+    DROVER_CHECK(TryGemv<T>(
+        residual_.JoinIn(
+            {.out = out, .norm_weight = static_cast<const T*>(norm)}),
+        linear, num_rows, stream));
     return absl::OkStatus();
   }
   // Gemv norms the residual stream itself, so nothing may be left to add to it.
   if (num_rows == 1 && residual_.is_complete() &&
-      TryGemv({.x = residual_.rows(),
-               .out = out,
-               .norm_weight = static_cast<const T*>(norm),
-               .input = GemvInput::kRmsNorm},
-              linear, num_rows, stream)) {
+      TryGemv<T>({.x = residual_.rows(),
+                  .out = out,
+                  .norm_weight = static_cast<const T*>(norm),
+                  .epsilon = epsilon(),
+                  .input = GemvInput::kRmsNorm},
+                 linear, num_rows, stream)) {
     return absl::OkStatus();
   }
   if (residual_.is_weighted()) {
-    DROVER_CHECK(TrySkinnyGemm(residual_.NormIn({.out = out}), linear, num_rows,
-                               stream));
+    DROVER_CHECK(TrySkinnyGemm<T>(residual_.NormIn({.out = out}), linear,
+                                  num_rows, stream));
     return absl::OkStatus();
   }
   DROVER_RETURN_IF_ERROR(residual_.Norm(norm, num_rows, stream));
-  if (TryGemv({.x = residual_.normed(), .out = out}, linear, num_rows,
-              stream) ||
-      TrySkinnyGemm({.x = residual_.normed(), .out = out}, linear, num_rows,
-                    stream)) {
+  if (TryGemv<T>({.x = residual_.normed(), .out = out}, linear, num_rows,
+                 stream) ||
+      TrySkinnyGemm<T>({.x = residual_.normed(), .out = out}, linear, num_rows,
+                       stream)) {
     return absl::OkStatus();
   }
   return matmul_.Run(linear, MatmulOutput::kStore, residual_.normed(), out,
@@ -543,23 +491,23 @@ absl::Status TypedLlama<T>::ProjectAndAdd(Sum sum, const DeviceLinear& linear,
                                           cudaStream_t stream) {
   const bool is_last = next_norm == nullptr;
   if (!is_last && NormsInSkinnyGemm(num_rows)) {
-    DROVER_CHECK(TrySkinnyGemm(residual_.AddIn({.x = x}, next_norm), linear,
-                               num_rows, stream));
+    DROVER_CHECK(TrySkinnyGemm<T>(residual_.AddIn({.x = x}, next_norm), linear,
+                                  num_rows, stream));
     return absl::OkStatus();
   }
   T* const out = residual_.output(sum);
-  if (!TryGemv({.x = x,
-                .residual = residual_.addend(),
-                .out = out,
-                .ranks = residual_.row_group(),
-                .begins_all_reduce = JoinsInGemv(num_rows) && !is_last},
-               linear, num_rows, stream)) {
+  if (!TryGemv<T>({.x = x,
+                   .residual = residual_.addend(),
+                   .out = out,
+                   .ranks = residual_.row_group(),
+                   .begins_all_reduce = JoinsInGemv(num_rows) && !is_last},
+                  linear, num_rows, stream)) {
     if ((!is_last || residual_.is_divided()) &&
         TryPartials(sum, linear, x, num_rows, stream)) {
       return absl::OkStatus();
     }
-    if (!TrySkinnyGemm({.x = x, .residual = residual_.addend(), .out = out},
-                       linear, num_rows, stream)) {
+    if (!TrySkinnyGemm<T>({.x = x, .residual = residual_.addend(), .out = out},
+                          linear, num_rows, stream)) {
       DROVER_RETURN_IF_ERROR(
           matmul_.Run(linear, residual_.mode(), x, out, num_rows, stream));
     }
@@ -585,9 +533,9 @@ absl::Status TypedLlama<T>::Mlp(size_t index, int32_t num_rows,
       args.x = residual_.normed();
     }
     const bool is_normed = args.x_squares == nullptr;
-    if (TrySkinnyGemm(args, layer.gate_up, num_rows, stream) ||
-        (is_normed && TryMidGemm({.x = args.x, .activated = activated_},
-                                 layer.gate_up, num_rows, stream))) {
+    if (TrySkinnyGemm<T>(args, layer.gate_up, num_rows, stream) ||
+        (is_normed && TryMidGemm<T>({.x = args.x, .activated = activated_},
+                                    layer.gate_up, num_rows, stream))) {
       return ProjectAndAdd(DeviceCollective::kMlp, layer.down, activated_,
                            num_rows, next_norm, stream);
     }
@@ -600,13 +548,13 @@ absl::Status TypedLlama<T>::Mlp(size_t index, int32_t num_rows,
         layer.post_attention_norm, layer.gate_up, gate_up_, num_rows, stream));
   }
   if (num_rows == 1 &&
-      TryGemv({.x = gate_up_,
-               .residual = residual_.addend(),
-               .out = residual_.output(DeviceCollective::kMlp),
-               .input = GemvInput::kSiluMul,
-               .ranks = residual_.row_group(),
-               .begins_all_reduce = JoinsInGemv(num_rows) && !is_last},
-              layer.down, num_rows, stream)) {
+      TryGemv<T>({.x = gate_up_,
+                  .residual = residual_.addend(),
+                  .out = residual_.output(DeviceCollective::kMlp),
+                  .input = GemvInput::kSiluMul,
+                  .ranks = residual_.row_group(),
+                  .begins_all_reduce = JoinsInGemv(num_rows) && !is_last},
+                 layer.down, num_rows, stream)) {
     residual_.NoteOutput(DeviceCollective::kMlp);
     return absl::OkStatus();
   }
@@ -810,11 +758,12 @@ template <typename T>
 absl::Status TypedLlama<T>::ProjectHead(const T* x, float* out,
                                         int32_t num_rows, cudaStream_t stream) {
   if (num_rows == 1 &&
-      TryGemv({.x = x,
-               .out_float = out,
-               .norm_weight = static_cast<const T*>(weights_.final_norm),
-               .input = GemvInput::kRmsNorm},
-              weights_.head, num_rows, stream)) {
+      TryGemv<T>({.x = x,
+                  .out_float = out,
+                  .norm_weight = static_cast<const T*>(weights_.final_norm),
+                  .epsilon = epsilon(),
+                  .input = GemvInput::kRmsNorm},
+                 weights_.head, num_rows, stream)) {
     return absl::OkStatus();
   }
   kernels::cuda::RmsNorm<T>(
@@ -823,10 +772,10 @@ absl::Status TypedLlama<T>::ProjectHead(const T* x, float* out,
        .out = gathered_,
        .num_tokens = num_rows,
        .hidden_size = config_.hidden_size,
-       .epsilon = static_cast<float>(config_.rms_norm_eps)},
+       .epsilon = epsilon()},
       stream);
-  if (TryGemv({.x = gathered_, .out_float = out}, weights_.head, num_rows,
-              stream)) {
+  if (TryGemv<T>({.x = gathered_, .out_float = out}, weights_.head, num_rows,
+                 stream)) {
     return absl::OkStatus();
   }
   return matmul_.Run(weights_.head, MatmulOutput::kStoreFloat, gathered_, out,

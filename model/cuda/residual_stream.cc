@@ -139,6 +139,7 @@ GemvArgs<T> ResidualStream<T>::JoinIn(GemvArgs<T> args) {
   DROVER_CHECK(can_join_ && open_.has_value() && num_partials_ == 0);
   args.x = output(*open_);
   args.input = GemvInput::kAllReduceNorm;
+  args.epsilon = epsilon_;
   args.ranks = row_group();
   args.residual_in = rows_;
   args.residual_sum = other_;
