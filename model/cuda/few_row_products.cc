@@ -14,6 +14,9 @@ namespace {
 template <typename T, template <typename> typename Args>
 void TakeLinear(const DeviceLinear& linear, int32_t num_rows, Args<T>& args) {
   args.weight = static_cast<const T*>(linear.weight);
+  if constexpr (requires { args.bias; }) {
+    args.bias = static_cast<const T*>(linear.bias);
+  }
   args.num_tokens = num_rows;
   args.in_features = linear.in_features;
   args.out_features = linear.out_features;
@@ -25,7 +28,6 @@ template <typename T>
 bool TryGemv(GemvArgs<T> args, const DeviceLinear& linear, int32_t num_rows,
              cudaStream_t stream) {
   TakeLinear(linear, num_rows, args);
-  args.bias = static_cast<const T*>(linear.bias);
   if (num_rows > kMaxGemvRows || !kernels::cuda::GemvSupported(args)) {
     return false;
   }
@@ -37,7 +39,6 @@ template <typename T>
 bool TrySkinnyGemm(SkinnyGemmArgs<T> args, const DeviceLinear& linear,
                    int32_t num_rows, cudaStream_t stream) {
   TakeLinear(linear, num_rows, args);
-  args.bias = static_cast<const T*>(linear.bias);
   if (!kernels::cuda::SkinnyGemmSupported(args)) return false;
   kernels::cuda::SkinnyGemm(args, stream);
   return true;

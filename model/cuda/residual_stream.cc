@@ -24,13 +24,13 @@ void ResidualStream<T>::Take(Arena& arena, int64_t max_rows) {
   places_[0] = arena.Take<T>(max_rows * hidden_size_);
   places_[1] = arena.Take<T>(is_divided() ? hidden_size_ : 0);
   normed_place_ = arena.Take<T>(max_rows * hidden_size_);
-  const auto rows_up_to = [&](int32_t most) {
-    return std::min<int64_t>(most, max_rows);
-  };
+  static_assert(kSkinnyPartials <= kernels::cuda::kMaxMidPartials);
   const int64_t partial_rows =
-      std::max(kSkinnyPartials * rows_up_to(kernels::cuda::kMaxSkinnyTokens),
-               kernels::cuda::kMaxMidPartials *
-                   rows_up_to(kernels::cuda::kMaxMidTokens));
+      is_divided()
+          ? kSkinnyPartials *
+                std::min<int64_t>(DeviceCollective::kMaxPartialRows, max_rows)
+          : kernels::cuda::kMaxMidPartials *
+                std::min<int64_t>(kernels::cuda::kMaxMidTokens, max_rows);
   partials_ = arena.Take<float>(partial_rows * hidden_size_);
   num_squares_ = kernels::cuda::NumSquares(static_cast<int32_t>(hidden_size_));
   squares_ = arena.Take<float>(kernels::cuda::kMaxSkinnyTokens * num_squares_);
