@@ -8,21 +8,20 @@ namespace {
 
 // The weight of the newest observation.
 constexpr double kNewest = 1.0 / 16;
-// How much of the sums a sequence leaves: prompts differ more than shares.
-constexpr double kKeep = 1.0 - 1.0 / 64;
+// How much of the sums a step leaves: in that time many sequences come and go.
+constexpr double kKeep = 1.0 - 1.0 / 1024;
 
 }  // namespace
 
-void OutputForecast::Observe(const Sequence& sequence) {
+void OutputForecast::ObserveEnd(const Sequence& sequence) {
   const double share = static_cast<double>(sequence.num_generated()) /
                        sequence.request.max_new_tokens;
   share_ += kNewest * (share - share_);
-  prompt_tokens_ = kKeep * prompt_tokens_ + sequence.num_prompt();
-  output_tokens_ = kKeep * output_tokens_ + sequence.num_generated();
 }
 
-void OutputForecast::ObserveLoss(int32_t num_tokens) {
-  prompt_tokens_ += num_tokens;
+void OutputForecast::ObserveStep(int64_t num_admitted, int64_t num_sampled) {
+  admitted_ = kKeep * admitted_ + static_cast<double>(num_admitted);
+  sampled_ = kKeep * sampled_ + static_cast<double>(num_sampled);
 }
 
 int32_t OutputForecast::TokensToCome(const Sequence& sequence) const {

@@ -6,29 +6,30 @@
 
 namespace drover {
 
-// How long outputs become, learnt from those that have ended: as a share of
-// what their requests allowed, and beside their prompts. Begins at none, so
-// that nothing is held back before anything is known. Single-threaded.
+// How long outputs become, learnt from those that have ended, as a share of
+// what their requests allowed; and how much of prompts comes with them. Begins
+// at none, so that nothing is held back before anything is known.
+// Single-threaded.
 class OutputForecast {
  public:
   // A sequence has ended.
-  void Observe(const Sequence& sequence);
-  // Tokens were computed, and must be again.
-  void ObserveLoss(int32_t num_tokens);
+  void ObserveEnd(const Sequence& sequence);
+  // A step admits so many tokens, also those of a sequence that was preempted,
+  // and brings so many of output.
+  void ObserveStep(int64_t num_admitted, int64_t num_sampled);
 
   // Tokens that a sequence is expected to get beyond those it has or that are
   // in flight; what it asks for at least is certain.
   int32_t TokensToCome(const Sequence& sequence) const;
 
-  // Tokens computed of prompts for one of output; infinite before a sequence
-  // has ended.
-  double PromptsToOutput() const { return prompt_tokens_ / output_tokens_; }
+  // Tokens admitted for one of output; infinite before there was any.
+  double PromptsToOutput() const { return admitted_ / sampled_; }
 
  private:
   double share_ = 0.0;  // of max_new_tokens, a moving average
-  // Sums, of which each sequence takes a part away.
-  double prompt_tokens_ = 1.0;
-  double output_tokens_ = 0.0;
+  // Tokens of all steps, of which each step takes a part away.
+  double admitted_ = 1.0;
+  double sampled_ = 0.0;
 };
 
 }  // namespace drover

@@ -17,7 +17,7 @@ int32_t SpreadPromptTokens(const PromptView& view) {
   // Rows at which a large GPU begins to multiply for longer than it reads.
   constexpr int32_t kCheapRows = 128;
   constexpr double kManyRows = 3 * kCheapRows;
-  constexpr int64_t kMaxSteps = 64;  // for the backlog
+  constexpr int64_t kMaxSteps = 96;  // for the backlog
   // If nobody could decode; and the most, where more than a few do.
   constexpr double kIdleTokens = 1024;
   constexpr double kMostIdleTokens = 256;

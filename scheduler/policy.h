@@ -21,19 +21,20 @@ struct PromptView {
   int32_t num_decodes = 0;       // in this step
   int32_t num_sequences = 0;     // that run, or will next
   double prompts_to_output = 0;  // tokens of prompts for one of output, of late
-  int32_t num_behind = 0;        // of them, those with tokens to compute
-  int64_t backlog = 0;           // these tokens
+  int32_t num_behind = 0;        // of the sequences, those with some to compute
+  int64_t backlog = 0;           // all tokens of these, also computed ones
 };
 
 // Prompt tokens of a step in which sequences decode, if prompts are spread over
 // such steps: as many as it takes to keep up. If the sequences go on as others
 // did, each step brings every one of them a token of output, and for it
-// `prompts_to_output` of prompts must be computed in time; sooner if it was
-// fewer for long. A few rows cost hardly more than none while reading the
-// weights is most of the work, so these are always given. Where rows are many,
-// each costs the same in any step: then half of the steps do without. And the
-// larger the part of the sequences that cannot decode yet, and the fewer those
-// that wait for the step, the more. With the decodes they fill tiles.
+// `prompts_to_output` of prompts must be computed in time; and what is behind
+// now takes no more than so many steps. A few rows cost hardly more than none
+// while reading the weights is most of the work, so these are always given.
+// Where rows are many, each costs the same in any step: then half of the steps
+// do without. And the larger the part of the sequences that cannot decode yet,
+// and the fewer those that wait for the step, the more. With the decodes they
+// fill tiles.
 int32_t SpreadPromptTokens(const PromptView& view);
 
 // A sequence's tokens now, and those that it is expected to get.

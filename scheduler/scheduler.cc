@@ -209,20 +209,19 @@ int32_t Scheduler::SpreadBudget() const {
       .prompts_to_output = forecast_.PromptsToOutput(),
   };
   bool is_preempted = false;
-  const auto add = [&](const Sequence& sequence, int32_t num_tokens) {
-    view.backlog += num_tokens;
-    view.num_behind += num_tokens > 0 ? 1 : 0;
-    is_preempted |= num_tokens > 0 && sequence.num_generated() > 0;
+  const auto add = [&](const Sequence& sequence) {
+    view.backlog += sequence.num_known();
+    ++view.num_behind;
+    is_preempted |= sequence.num_generated() > 0;
   };
   for (const Slot& slot : slots_) {
     if (slot.sequence == nullptr || !slot.sequence->is_prefilling()) continue;
-    add(*slot.sequence,
-        slot.sequence->num_admitted - slot.sequence->num_planned);
+    add(*slot.sequence);
   }
   const auto num_next = std::min(
       waiting_.size(), static_cast<size_t>(max_batch_size_ - num_running_));
   for (size_t i = 0; i < num_next; ++i) {
-    add(*waiting_[i], waiting_[i]->num_known());
+    add(*waiting_[i]);
   }
   view.num_sequences += static_cast<int32_t>(num_next);
   // Who waits in the middle of a text has waited long enough.
@@ -334,6 +333,8 @@ void Scheduler::Admit(Sequence& sequence, BatchPlan& plan, absl::Time now) {
 }
 
 void Scheduler::DescribeWork(BatchPlan& plan, PlanInFlight& record) {
+  int64_t num_admitted = 0;
+  int64_t num_sampled = 0;
   for (const Slot& slot : slots_) {
     if (slot.sequence == nullptr) continue;
     Sequence& sequence = *slot.sequence;
@@ -351,6 +352,8 @@ void Scheduler::DescribeWork(BatchPlan& plan, PlanInFlight& record) {
                            .sample = sample});
     }
     if (decision.num_tokens == 0) continue;
+    num_admitted += begin == 0 ? sequence.num_admitted : 0;
+    num_sampled += sample ? 1 : 0;
     if (prefilling) {
       record.load.AddChunk(decision.num_tokens, /*context=*/begin);
     } else {
@@ -368,6 +371,7 @@ void Scheduler::DescribeWork(BatchPlan& plan, PlanInFlight& record) {
                    begin + 1 < sequence.num_prompt()});
     record.stats.num_prefill_sequences += prefilling ? 1 : 0;
   }
+  forecast_.ObserveStep(num_admitted, num_sampled);
   record.stats.num_prefill_tokens = record.load.num_prefill_tokens;
   record.stats.num_decode_sequences = record.load.num_decodes;
 }
@@ -381,7 +385,6 @@ void Scheduler::Preempt(Sequence& sequence) {
   sequence.num_planned = 0;
   sequence.num_admitted = 0;
   ++num_preemptions_;
-  forecast_.ObserveLoss(sequence.num_known());
   waiting_.insert(
       std::upper_bound(waiting_.begin(), waiting_.end(), &sequence, ByArrival),
       &sequence);
@@ -569,7 +572,7 @@ void Scheduler::End(RequestId id, EndCause cause, absl::Status status) {
   } else {
     waiting_.erase(std::find(waiting_.begin(), waiting_.end(), sequence));
   }
-  if (sequence->num_generated() > 0) forecast_.Observe(*sequence);
+  if (sequence->num_generated() > 0) forecast_.ObserveEnd(*sequence);
   sequences_.erase(id);
   Emit(id, RequestEnded{.cause = cause, .status = std::move(status)});
 }

@@ -28,7 +28,7 @@ TEST(PolicyTest, StepsKeepUpWithPromptsAndAlwaysGiveTheCheapRows) {
   EXPECT_EQ(tokens(200, 0.1), 120) << "all of a tile";
   EXPECT_EQ(tokens(64, 3.999), 256);
   EXPECT_EQ(tokens(256, 4.0), 2048) << "in half of the steps";
-  EXPECT_EQ(tokens(8, 0.5, 64000), 1016) << "it was too few";
+  EXPECT_EQ(tokens(8, 0.5, 96000), 1016) << "in 96 steps";
   EXPECT_GT(tokens(8, INFINITY), 1000000) << "nothing is known";
 }
 

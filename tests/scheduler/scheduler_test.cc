@@ -174,6 +174,30 @@ TEST(SchedulerTest, SpreadPromptsKeepUpWithSequencesThatEnd) {
   }
 }
 
+TEST(SchedulerTest, SpreadPromptsAreEvenBesideSequencesThatGoOn) {
+  SchedulerHarness harness({.num_slots = 64,
+                            .num_blocks = 4001,
+                            .max_step_tokens = 2048,
+                            .max_sequence_length = 16384},
+                           {.spread_prompts = true});
+  for (int i = 0; i < 60; ++i) harness.Add(/*prompt_len=*/4, 500);
+  const auto step = [&] {
+    harness.Plan();
+    harness.Commit();
+    return harness.scheduler().last_step().num_prefill_tokens;
+  };
+  for (int i = 0; i < 50; ++i) step();
+  // The second comes when one has ended that brought much and took little.
+  for (const char* which : {"first", "second"}) {
+    const RequestId prompt = harness.Add(/*prompt_len=*/9600, 1);
+    int32_t most = 0;
+    int steps = 0;
+    for (; !harness.outcome(prompt).end; ++steps) most = std::max(most, step());
+    EXPECT_LE(most, 260) << which << ": not as many as fit";
+    EXPECT_LE(steps, 96) << which << ": nor ever fewer";
+  }
+}
+
 TEST(SchedulerTest, WithoutDecodesSpreadPromptsFillTheStep) {
   SchedulerHarness harness({.num_slots = 4,
                             .num_blocks = 33,
