@@ -12,7 +12,7 @@ cd "$DROVER_ROOT"
 
 folder="${1:-build/gpu}"
 programs=(drover drover-shard cuda_model_test cuda_2_ranks_test
-  cuda_model_bench cuda_matmul_bench cuda_read_bandwidth)
+  cuda_attention_bench cuda_model_bench cuda_matmul_bench cuda_read_bandwidth)
 # Only built where there is NCCL to compare with.
 [[ ! -x build/cuda/bin/cuda_all_reduce_bench ]] ||
   programs+=(cuda_all_reduce_bench)
