@@ -1,0 +1,286 @@
+// The scheduler under load, in simulated time: what a change of its judgements
+// does to throughput and waiting, without a GPU and in seconds. A step takes as
+// long as Llama-3.1-8B takes for it on an H200, by what docs/benchmarks/h200.md
+// says; the loads are those of scripts/gpu/bench.sh. Only the GPU's time
+// counts.
+//
+//   scheduler_simulation [TARGET_STEP_MS [0: prompts as they come]]
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <deque>
+#include <map>
+#include <optional>
+#include <random>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "scheduler/scheduler.h"
+
+namespace drover {
+namespace {
+
+constexpr int32_t kCacheTokens = 899000;
+// From a stream's last token to its next request's arrival.
+constexpr double kClientMs = 0.2;
+
+// Of products, norms, head and sampler: whole tiles up to 256 rows, then what
+// sustained products take.
+double RowsMs(int32_t num_rows) {
+  if (num_rows <= 64) return 3.75 + 0.0075 * num_rows;
+  switch (RoundUpToTiles(num_rows)) {
+    case 128:
+      return 5.0;
+    case 192:
+      return 6.2;
+    default:
+      return 7.7 + 0.0217 * std::max(0, num_rows - 256);
+  }
+}
+
+double StepMs(const StepLoad& load) {
+  constexpr double kKeyMs = 128 * 1024 / 4.4e9;
+  constexpr double kPairMs = 7.7e-7;
+  constexpr double kChunkMs = 0.2;  // rotation, a kernel of its own, ...
+  return RowsMs(load.num_rows()) +
+         kKeyMs * static_cast<double>(load.num_decode_keys) +
+         kPairMs * static_cast<double>(load.num_prefill_pairs) +
+         (load.num_prefill_tokens > 0 ? kChunkMs : 0.0);
+}
+
+// The device's side of plans: where each sequence is.
+class Device {
+ public:
+  // What the step computes, and its result.
+  StepLoad Run(const BatchPlan& plan, StepResult& result) {
+    for (const SlotRef& ref : plan.releases) slots_.erase(ref.slot);
+    for (const SequenceAdmission& admission : plan.admissions) {
+      slots_[admission.slot.slot] = {
+          .ref = admission.slot,
+          .num_admitted = static_cast<int32_t>(admission.token_ids.size())};
+    }
+    std::map<int32_t, const SequenceWork*> named;
+    for (const SequenceWork& work : plan.work) named[work.slot] = &work;
+    StepLoad load;
+    result.step = plan.step;
+    for (auto& [index, slot] : slots_) {
+      const auto work = named.find(index);
+      const bool is_named = work != named.end();
+      const int32_t num_tokens = is_named ? work->second->num_tokens : 1;
+      if (num_tokens == 0) continue;
+      if (slot.num_computed < slot.num_admitted) {
+        load.AddChunk(num_tokens, slot.num_computed);
+      } else {
+        load.AddDecode(slot.num_computed);
+      }
+      slot.num_computed += num_tokens;
+      if (is_named && !work->second->sample) continue;
+      result.sequences.push_back({.slot = slot.ref, .tokens = {{.id = 9}}});
+    }
+    return load;
+  }
+
+ private:
+  struct Slot {
+    SlotRef ref;
+    int32_t num_admitted = 0;
+    int32_t num_computed = 0;
+  };
+
+  std::map<int32_t, Slot> slots_;
+};
+
+struct Arrival {
+  double ms = 0.0;
+  int32_t input = 0;
+  int32_t output = 0;
+  bool is_counted = true;  // for TTFT; its tokens always are
+};
+
+struct Load {
+  const char* name;
+  int32_t max_batch_size;
+  int32_t max_step_tokens;
+  std::vector<Arrival> arrivals;  // by time
+  // As soon as a request ends, another one like it comes, so many times.
+  int32_t num_more = 0;
+};
+
+// The p-th part of them.
+double Quantile(std::vector<double> values, double p) {
+  if (values.empty()) return 0.0;
+  const auto place =
+      values.begin() +
+      static_cast<int64_t>(p * static_cast<double>(values.size() - 1));
+  std::nth_element(values.begin(), place, values.end());
+  return *place;
+}
+
+class Simulation {
+ public:
+  Simulation(Load load, const SchedulerOptions& options)
+      : load_(std::move(load)),
+        arrivals_(load_.arrivals.begin(), load_.arrivals.end()),
+        scheduler_(options, {.num_slots = load_.max_batch_size,
+                             .num_blocks = kCacheTokens / kBlockSize + 1,
+                             .max_step_tokens = load_.max_step_tokens,
+                             .max_sequence_length = 32768}) {}
+
+  void Run() {
+    while (true) {
+      while (!arrivals_.empty() && arrivals_.front().ms <= now_ms_) Add();
+      while (std::optional<BatchPlan> plan = scheduler_.Plan(now())) {
+        plans_.push_back(*std::move(plan));
+      }
+      if (!plans_.empty()) {
+        RunStep();
+      } else if (!arrivals_.empty()) {
+        now_ms_ = arrivals_.front().ms;
+      } else {
+        break;
+      }
+    }
+    std::printf(
+        "%-13s %6.0f tok/s   TTFT %6.0f %6.0f   ITL %6.2f %6.2f %6.1f\n",
+        load_.name, static_cast<double>(num_tokens_) / now_ms_ * 1e3,
+        Quantile(ttft_ms_, 0.5), Quantile(ttft_ms_, 0.9),
+        Quantile(itl_ms_, 0.5), Quantile(itl_ms_, 0.99),
+        Quantile(itl_ms_, 1.0));
+  }
+
+ private:
+  struct Open {
+    Arrival arrival;
+    double last_ms = 0.0;  // its newest token's; 0: none yet
+  };
+
+  absl::Time now() const {
+    return absl::UnixEpoch() + absl::Milliseconds(now_ms_);
+  }
+
+  void Add() {
+    const Arrival& arrival = arrivals_.front();
+    scheduler_.Add(++last_id_, {.prompt_ids = std::vector<int32_t>(
+                                    static_cast<size_t>(arrival.input), 7),
+                                .sampling = {.min_new_tokens = arrival.output},
+                                .max_new_tokens = arrival.output});
+    open_[last_id_].arrival = arrival;
+    arrivals_.pop_front();
+  }
+
+  void RunStep() {
+    StepResult result;
+    const double step_ms = StepMs(device_.Run(plans_.front(), result));
+    plans_.pop_front();
+    now_ms_ += step_ms;
+    result.total_time = absl::Milliseconds(step_ms);
+    const absl::Status status = scheduler_.Commit(result, now());
+    if (!status.ok()) {
+      std::fprintf(stderr, "%s\n", status.ToString().c_str());
+      std::exit(1);
+    }
+    for (const auto& [id, event] : scheduler_.TakeEvents()) {
+      const auto open = open_.find(id);
+      if (std::holds_alternative<RequestToken>(event)) {
+        CountToken(open->second);
+      } else if (std::holds_alternative<RequestEnded>(event)) {
+        if (load_.num_more-- > 0) {
+          arrivals_.push_back(open->second.arrival);
+          arrivals_.back().ms = now_ms_ + kClientMs;
+        }
+        open_.erase(open);
+      }
+    }
+  }
+
+  void CountToken(Open& request) {
+    ++num_tokens_;
+    if (request.last_ms > 0.0) {
+      itl_ms_.push_back(now_ms_ - request.last_ms);
+    } else if (request.arrival.is_counted) {
+      ttft_ms_.push_back(now_ms_ - request.arrival.ms);
+    }
+    request.last_ms = now_ms_;
+  }
+
+  Load load_;
+  std::deque<Arrival> arrivals_;
+  Scheduler scheduler_;
+  Device device_;
+  std::deque<BatchPlan> plans_;  // in flight
+  std::map<RequestId, Open> open_;
+  RequestId last_id_ = 0;
+  double now_ms_ = 0.0;
+  int64_t num_tokens_ = 0;
+  std::vector<double> ttft_ms_;
+  std::vector<double> itl_ms_;
+};
+
+std::vector<Arrival> AtOnce(int32_t count, int32_t input, int32_t output) {
+  return std::vector<Arrival>(static_cast<size_t>(count),
+                              {.input = input, .output = output});
+}
+
+std::vector<Arrival> Poisson(int32_t count, double per_second, int32_t input,
+                             int32_t output) {
+  std::mt19937 random(1);
+  std::exponential_distribution<double> pause(per_second / 1e3);
+  std::vector<Arrival> arrivals = AtOnce(count, input, output);
+  double ms = 0.0;
+  for (Arrival& arrival : arrivals) arrival.ms = ms += pause(random);
+  return arrivals;
+}
+
+// 64 streams, and from the first half second on `count` prompts of 16,384
+// tokens, one after the other. Only these count for TTFT.
+std::vector<Arrival> Mixed(int32_t count, double every_ms) {
+  constexpr int32_t kMostStepsPerSecond = 200;
+  const double end_ms = 500.0 + count * every_ms;
+  std::vector<Arrival> arrivals =
+      AtOnce(64, 128, static_cast<int32_t>(end_ms / 1e3 * kMostStepsPerSecond));
+  for (Arrival& stream : arrivals) stream.is_counted = false;
+  for (int32_t i = 0; i < count; ++i) {
+    arrivals.push_back(
+        {.ms = 500.0 + i * every_ms, .input = 16384, .output = 1});
+  }
+  return arrivals;
+}
+
+std::vector<Load> Loads() {
+  return {
+      {"64x128", 512, 4096, AtOnce(64, 128, 128), 2048 - 64},
+      {"3000x128", 1536, 4096, AtOnce(3000, 128, 128)},
+      {"1000x1000", 512, 2048, AtOnce(1000, 1000, 1000)},
+      {"400x2048", 512, 2048, AtOnce(400, 2048, 2048)},
+      {"poisson, 10/s", 512, 2048, Poisson(300, 10.0, 512, 128)},
+      {"poisson, 30/s", 512, 2048, Poisson(900, 30.0, 512, 128)},
+      {"long, 3/s", 512, 2048, Poisson(90, 3.0, 3600, 300)},
+      {"mixed, 1/s", 96, 2048, Mixed(8, 1000.0)},
+      {"mixed, 1/2 s", 96, 2048, Mixed(4, 2000.0)},
+  };
+}
+
+int Main(int argc, char** argv) {
+  const double target_ms = argc > 1 ? std::atof(argv[1]) : 0.0;
+  const bool spreads = argc <= 2 || std::atoi(argv[2]) != 0;
+  std::printf("%-32s p50    p90       p50    p99    max, ms\n", "");
+  for (Load& load : Loads()) {
+    Simulation(std::move(load),
+               {.max_queue_len = 4096,
+                .target_step_time = absl::Milliseconds(target_ms),
+                .spread_prompts = spreads})
+        .Run();
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace drover
+
+int main(int argc, char** argv) { return drover::Main(argc, argv); }
