@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "bench/cuda_timing.h"
 #include "model/cuda/fill_kernels.h"
 #include "model/cuda/memory.h"
 #include "model/kernels/cuda/attention.h"
@@ -32,17 +33,6 @@ constexpr int32_t kHeadDim = 128;
 constexpr int kNumLayers = 8;
 constexpr int kLayersTimed = 32;
 constexpr int kLaunchesBefore = 100;
-
-void Require(const absl::Status& status) {
-  if (status.ok()) return;
-  std::fprintf(stderr, "%s\n", status.ToString().c_str());
-  std::exit(1);
-}
-void Require(cudaError_t error) {
-  if (error == cudaSuccess) return;
-  std::fprintf(stderr, "%s\n", cudaGetErrorString(error));
-  std::exit(1);
-}
 
 DeviceMemory Allocate(int64_t bytes) {
   absl::StatusOr<DeviceMemory> memory = AllocateDevice(bytes, "the bench");
@@ -67,40 +57,13 @@ DeviceMemory Upload(const std::vector<T>& values) {
   return memory;
 }
 
-// Microseconds of a layer.
+// Microseconds of a layer, once clocks have sunk to what the power allows.
 double Time(const std::function<void(int layer, cudaStream_t)>& enqueue) {
-  cudaStream_t stream = nullptr;
-  cudaGraph_t graph = nullptr;
-  cudaGraphExec_t executable = nullptr;
-  Require(cudaStreamCreate(&stream));
-  Require(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
-  for (int i = 0; i < kLayersTimed; ++i) enqueue(i % kNumLayers, stream);
-  Require(cudaStreamEndCapture(stream, &graph));
-  Require(cudaGraphInstantiate(&executable, graph, 0));
-  cudaEvent_t begin = nullptr;
-  cudaEvent_t end = nullptr;
-  Require(cudaEventCreate(&begin));
-  Require(cudaEventCreate(&end));
-  // Until clocks have sunk to what the power allows.
-  for (int run = 0; run < kLaunchesBefore; ++run) {
-    Require(cudaGraphLaunch(executable, stream));
-  }
-  std::vector<float> times(9);
-  for (float& time : times) {
-    Require(cudaEventRecord(begin, stream));
-    Require(cudaGraphLaunch(executable, stream));
-    Require(cudaEventRecord(end, stream));
-    Require(cudaEventSynchronize(end));
-    Require(cudaEventElapsedTime(&time, begin, end));
-  }
-  std::nth_element(times.begin(), times.begin() + times.size() / 2,
-                   times.end());
-  Require(cudaEventDestroy(begin));
-  Require(cudaEventDestroy(end));
-  Require(cudaGraphExecDestroy(executable));
-  Require(cudaGraphDestroy(graph));
-  Require(cudaStreamDestroy(stream));
-  return times[times.size() / 2] * 1e3 / kLayersTimed;
+  return GraphMicroseconds(kLayersTimed, kLaunchesBefore,
+                           [&](cudaStream_t stream) {
+                             for (int i = 0; i < kLayersTimed; ++i)
+                               enqueue(i % kNumLayers, stream);
+                           });
 }
 
 struct Shape {

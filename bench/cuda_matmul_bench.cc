@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/cuda_timing.h"
 #include "model/cuda/device_weights.h"
 #include "model/cuda/fill_kernels.h"
 #include "model/cuda/matmul.h"
@@ -34,52 +35,14 @@ using kernels::cuda::kMaxSkinnyTokens;
 using kernels::cuda::MidGemmArgs;
 using kernels::cuda::SkinnyGemmArgs;
 
-void Require(const absl::Status& status) {
-  if (status.ok()) return;
-  std::fprintf(stderr, "%s\n", status.ToString().c_str());
-  std::exit(1);
-}
-void Require(cudaError_t error) {
-  if (error == cudaSuccess) return;
-  std::fprintf(stderr, "%s\n", cudaGetErrorString(error));
-  std::exit(1);
-}
-
 struct Buffers {
   DeviceMemory x;
   DeviceMemory out;
 };
 
-// Microseconds of each of what `enqueue` enqueues `count` of.
+// Microseconds of each of what `enqueue` enqueues `count` of, in a burst.
 double Time(int count, const std::function<void(cudaStream_t)>& enqueue) {
-  cudaStream_t stream = nullptr;
-  Require(cudaStreamCreate(&stream));
-  cudaGraph_t graph = nullptr;
-  cudaGraphExec_t executable = nullptr;
-  Require(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed));
-  enqueue(stream);
-  Require(cudaStreamEndCapture(stream, &graph));
-  Require(cudaGraphInstantiate(&executable, graph, 0));
-  cudaEvent_t begin = nullptr;
-  cudaEvent_t end = nullptr;
-  Require(cudaEventCreate(&begin));
-  Require(cudaEventCreate(&end));
-  std::vector<float> times;
-  for (int run = 0; run < 7; ++run) {
-    Require(cudaEventRecord(begin, stream));
-    Require(cudaGraphLaunch(executable, stream));
-    Require(cudaEventRecord(end, stream));
-    Require(cudaEventSynchronize(end));
-    times.push_back(0.0f);
-    Require(cudaEventElapsedTime(&times.back(), begin, end));
-  }
-  std::sort(times.begin(), times.end());
-  cudaEventDestroy(begin);
-  cudaEventDestroy(end);
-  cudaGraphExecDestroy(executable);
-  cudaGraphDestroy(graph);
-  cudaStreamDestroy(stream);
-  return times[times.size() / 2] * 1e3 / count;
+  return GraphMicroseconds(count, /*launches_before=*/0, enqueue);
 }
 
 class Product {

@@ -36,7 +36,7 @@ struct SchedulerOptions {
   // of a prompt waits. Zero: any time.
   absl::Duration target_step_time;
   // Whether such a step holds, of prompts, about what it takes to keep up with
-  // those that end, which is the server's default, or as much as fits.
+  // what comes, which is the server's default, or as much as fits.
   bool spread_prompts = false;
   // Of soft prompts' rows that the executor keeps while nobody runs with them.
   int64_t max_prefix_bytes = 0;

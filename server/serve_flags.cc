@@ -134,7 +134,7 @@ void AddLimitFlags(CLI::App& app, ServeOptions& options) {
   group.AddSwitch(
       "--spread-prompts", options.spread_prompts,
       "Steps in which sequences decode hold about as many prompt tokens as "
-      "it takes to keep up with those that end, not as many as fit");
+      "it takes to keep up with what comes, not as many as fit");
   group.AddSize("--kv-cache-bytes", options.kv_cache_bytes,
                 "Memory for keys and values, as in 2GiB; 0: a quarter of what "
                 "the process may use. Never more than --max-batch-size "
