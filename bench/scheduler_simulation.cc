@@ -1,16 +1,19 @@
 // The scheduler under load, in simulated time: what a change of its judgements
-// does to throughput and waiting, without a GPU and in seconds. A step takes as
-// long as Llama-3.1-8B takes for it on an H200, by what docs/benchmarks/h200.md
-// says; the loads are those of scripts/gpu/bench.sh. Only the GPU's time
-// counts.
+// does to throughput and waiting, without a GPU and in a second. A step takes
+// as long as Llama-3.1-8B takes for it on an H200, by what
+// docs/benchmarks/h200.md says; of the host nothing counts. The first loads are
+// those of scripts/gpu/bench.sh.
 //
 //   scheduler_simulation [TARGET_STEP_MS [0: prompts as they come]]
+//
+// ITL is that of all while requests that count for TTFT are being answered.
 
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <random>
@@ -27,7 +30,7 @@ namespace drover {
 namespace {
 
 constexpr int32_t kCacheTokens = 899000;
-// From a stream's last token to its next request's arrival.
+// From a request's last token to the next one's arrival.
 constexpr double kClientMs = 0.2;
 
 // Of products, norms, head and sampler: whole tiles up to 256 rows, then what
@@ -45,7 +48,7 @@ double RowsMs(int32_t num_rows) {
 }
 
 double StepMs(const StepLoad& load) {
-  constexpr double kKeyMs = 128 * 1024 / 4.4e9;
+  constexpr double kKeyMs = 128 * 1024 / 4.4e9;  // as many sequences read
   constexpr double kPairMs = 7.7e-7;
   constexpr double kChunkMs = 0.2;  // rotation, a kernel of its own, ...
   return RowsMs(load.num_rows()) +
@@ -108,7 +111,8 @@ struct Load {
   int32_t max_batch_size;
   int32_t max_step_tokens;
   std::vector<Arrival> arrivals;  // by time
-  // As soon as a request ends, another one like it comes, so many times.
+  // As soon as a request ends, another one like it comes, so many times, if all
+  // others come at once.
   int32_t num_more = 0;
 };
 
@@ -127,6 +131,11 @@ class Simulation {
   Simulation(Load load, const SchedulerOptions& options)
       : load_(std::move(load)),
         arrivals_(load_.arrivals.begin(), load_.arrivals.end()),
+        num_to_answer_(load_.num_more +
+                       std::count_if(arrivals_.begin(), arrivals_.end(),
+                                     [](const Arrival& arrival) {
+                                       return arrival.is_counted;
+                                     })),
         scheduler_(options, {.num_slots = load_.max_batch_size,
                              .num_blocks = kCacheTokens / kBlockSize + 1,
                              .max_step_tokens = load_.max_step_tokens,
@@ -146,6 +155,7 @@ class Simulation {
         break;
       }
     }
+    if (!open_.empty()) Fail("the scheduler leaves requests unanswered");
     std::printf(
         "%-13s %6.0f tok/s   TTFT %6.0f %6.0f   ITL %6.2f %6.2f %6.1f\n",
         load_.name, static_cast<double>(num_tokens_) / now_ms_ * 1e3,
@@ -164,8 +174,14 @@ class Simulation {
     return absl::UnixEpoch() + absl::Milliseconds(now_ms_);
   }
 
+  [[noreturn]] static void Fail(const std::string& message) {
+    std::fprintf(stderr, "error: %s\n", message.c_str());
+    std::exit(1);
+  }
+
   void Add() {
     const Arrival& arrival = arrivals_.front();
+    has_begun_ |= arrival.is_counted;
     scheduler_.Add(++last_id_, {.prompt_ids = std::vector<int32_t>(
                                     static_cast<size_t>(arrival.input), 7),
                                 .sampling = {.min_new_tokens = arrival.output},
@@ -181,10 +197,7 @@ class Simulation {
     now_ms_ += step_ms;
     result.total_time = absl::Milliseconds(step_ms);
     const absl::Status status = scheduler_.Commit(result, now());
-    if (!status.ok()) {
-      std::fprintf(stderr, "%s\n", status.ToString().c_str());
-      std::exit(1);
-    }
+    if (!status.ok()) Fail(status.ToString());
     for (const auto& [id, event] : scheduler_.TakeEvents()) {
       const auto open = open_.find(id);
       if (std::holds_alternative<RequestToken>(event)) {
@@ -201,16 +214,20 @@ class Simulation {
 
   void CountToken(Open& request) {
     ++num_tokens_;
-    if (request.last_ms > 0.0) {
-      itl_ms_.push_back(now_ms_ - request.last_ms);
-    } else if (request.arrival.is_counted) {
+    const bool is_first = request.last_ms == 0.0;
+    if (is_first && request.arrival.is_counted) {
       ttft_ms_.push_back(now_ms_ - request.arrival.ms);
+    } else if (!is_first && has_begun_ &&
+               std::ssize(ttft_ms_) < num_to_answer_) {
+      itl_ms_.push_back(now_ms_ - request.last_ms);
     }
     request.last_ms = now_ms_;
   }
 
   Load load_;
   std::deque<Arrival> arrivals_;
+  const int64_t num_to_answer_;  // that count
+  bool has_begun_ = false;       // the first of these has come
   Scheduler scheduler_;
   Device device_;
   std::deque<BatchPlan> plans_;  // in flight
@@ -252,6 +269,21 @@ std::vector<Arrival> Mixed(int32_t count, double every_ms) {
   return arrivals;
 }
 
+// 15 short requests a second, which count for TTFT, and a prompt of 16,384
+// tokens every two.
+std::vector<Arrival> ShortBesideLong() {
+  std::vector<Arrival> arrivals = Poisson(300, 15.0, 200, 100);
+  for (int32_t i = 0; i < 10; ++i) {
+    arrivals.push_back({.ms = 1000.0 + i * 2000.0,
+                        .input = 16384,
+                        .output = 100,
+                        .is_counted = false});
+  }
+  std::sort(arrivals.begin(), arrivals.end(),
+            [](const Arrival& a, const Arrival& b) { return a.ms < b.ms; });
+  return arrivals;
+}
+
 std::vector<Load> Loads() {
   return {
       {"64x128", 512, 4096, AtOnce(64, 128, 128), 2048 - 64},
@@ -261,6 +293,7 @@ std::vector<Load> Loads() {
       {"poisson, 10/s", 512, 2048, Poisson(300, 10.0, 512, 128)},
       {"poisson, 30/s", 512, 2048, Poisson(900, 30.0, 512, 128)},
       {"long, 3/s", 512, 2048, Poisson(90, 3.0, 3600, 300)},
+      {"short, long", 512, 2048, ShortBesideLong()},
       {"mixed, 1/s", 96, 2048, Mixed(8, 1000.0)},
       {"mixed, 1/2 s", 96, 2048, Mixed(4, 2000.0)},
   };
@@ -272,8 +305,7 @@ int Main(int argc, char** argv) {
   std::printf("%-32s p50    p90       p50    p99    max, ms\n", "");
   for (Load& load : Loads()) {
     Simulation(std::move(load),
-               {.max_queue_len = 4096,
-                .target_step_time = absl::Milliseconds(target_ms),
+               {.target_step_time = absl::Milliseconds(target_ms),
                 .spread_prompts = spreads})
         .Run();
   }

@@ -8,7 +8,7 @@ namespace {
 
 // The weight of the newest observation.
 constexpr double kNewest = 1.0 / 16;
-// How much of the sums a step leaves: in that time many sequences come and go.
+// How much of the sums a step leaves: they are those of a few seconds.
 constexpr double kKeep = 1.0 - 1.0 / 1024;
 
 }  // namespace
@@ -19,8 +19,8 @@ void OutputForecast::ObserveEnd(const Sequence& sequence) {
   share_ += kNewest * (share - share_);
 }
 
-void OutputForecast::ObserveStep(int64_t num_admitted, int64_t num_sampled) {
-  admitted_ = kKeep * admitted_ + static_cast<double>(num_admitted);
+void OutputForecast::ObserveStep(int64_t num_computed, int64_t num_sampled) {
+  computed_ = kKeep * computed_ + static_cast<double>(num_computed);
   sampled_ = kKeep * sampled_ + static_cast<double>(num_sampled);
 }
 

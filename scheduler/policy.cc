@@ -17,7 +17,7 @@ int32_t SpreadPromptTokens(const PromptView& view) {
   // Rows at which a large GPU begins to multiply for longer than it reads.
   constexpr int32_t kCheapRows = 128;
   constexpr double kManyRows = 3 * kCheapRows;
-  constexpr int64_t kMaxSteps = 96;  // for the backlog
+  constexpr double kMaxSteps = 96;  // for the backlog
   // If nobody could decode; and the most, where more than a few do.
   constexpr double kIdleTokens = 1024;
   constexpr double kMostIdleTokens = 256;
@@ -30,7 +30,7 @@ int32_t SpreadPromptTokens(const PromptView& view) {
       kMostIdleTokens * std::max(1.0, kFewDecodes / (view.num_decodes + 1)));
   const double tokens =
       std::max({std::ceil(share * demand), idle_tokens,
-                static_cast<double>(view.backlog / kMaxSteps)});
+                std::ceil(static_cast<double>(view.backlog) / kMaxSteps)});
   constexpr double kMost = std::numeric_limits<int32_t>::max() / 2;
   const int32_t least =
       std::max({kLeastChunkTokens, kCheapRows - view.num_decodes,

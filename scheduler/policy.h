@@ -28,13 +28,14 @@ struct PromptView {
 // Prompt tokens of a step in which sequences decode, if prompts are spread over
 // such steps: as many as it takes to keep up. If the sequences go on as others
 // did, each step brings every one of them a token of output, and for it
-// `prompts_to_output` of prompts must be computed in time; and what is behind
-// now takes no more than so many steps. A few rows cost hardly more than none
-// while reading the weights is most of the work, so these are always given.
-// Where rows are many, each costs the same in any step: then half of the steps
-// do without. And the larger the part of the sequences that cannot decode yet,
-// and the fewer those that wait for the step, the more. With the decodes they
-// fill tiles.
+// `prompts_to_output` of prompts must be computed in time. At least a 96th of
+// the backlog, so that a long prompt, whose tokens stay part of it until it is
+// complete, comes in even steps. A few rows cost hardly more than none while
+// reading the weights is most of the work, so these are always given. Where
+// rows are many, each costs the same in any step: then half of the steps do
+// without. And the larger the part of the sequences that cannot decode yet, and
+// the fewer those that wait for the step, the more. With the decodes they fill
+// tiles.
 int32_t SpreadPromptTokens(const PromptView& view);
 
 // A sequence's tokens now, and those that it is expected to get.
@@ -65,10 +66,10 @@ struct AdmissionView {
   int64_t cache_tokens = 0;
 };
 
-// Whether the head of the queue may start now: not if somebody would be
-// expected to be preempted for it, unless it would run alone. The queue is
-// strictly FIFO: when the head has to wait, so does everybody behind it, and
-// nobody starves.
+// Whether one of the queue may start now, if those before it do: not if
+// somebody would be expected to be preempted for it, unless it would run alone.
+// Slots and blocks are strictly FIFO: when one has to wait for them, so does
+// everybody behind it, and nobody starves.
 bool MayAdmit(const AdmissionView& view);
 
 // Whom to preempt when blocks run out: the index of the sequence that arrived

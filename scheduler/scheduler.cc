@@ -1,6 +1,7 @@
 #include "scheduler/scheduler.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
@@ -11,6 +12,18 @@ namespace {
 
 bool ByArrival(const Sequence* a, const Sequence* b) {
   return a->arrival_order < b->arrival_order;
+}
+
+// Of its prompt, before this step.
+int32_t NumLeft(const Sequence& sequence) {
+  return sequence.running ? sequence.num_admitted - sequence.num_planned
+                          : sequence.num_known();
+}
+
+bool HasLessLeft(const Sequence* a, const Sequence* b) {
+  const int32_t left_of_a = NumLeft(*a);
+  const int32_t left_of_b = NumLeft(*b);
+  return left_of_a != left_of_b ? left_of_a < left_of_b : ByArrival(a, b);
 }
 
 bool WantsPromptScores(const SamplingParams& sampling) {
@@ -102,8 +115,7 @@ std::optional<BatchPlan> Scheduler::MakePlan(absl::Time now) {
   is_time_bound_ =
       has_decodes && options_.target_step_time > absl::ZeroDuration();
   load_ = is_time_bound_ ? DecodeLoad() : StepLoad();
-  DecideChunks();
-  DecideAdmissions(plan, now);
+  DecidePrompts(plan, now);
   if (budget_left_ == executor_.max_step_tokens) return std::nullopt;
 
   plan.step = record.step = ++last_step_planned_;
@@ -194,11 +206,17 @@ void Scheduler::GrowByOneBlock(std::vector<Sequence*> growing) {
   short_of_blocks_ = num_blocked > 0 || allocator_.num_free() == 0;
 }
 
-void Scheduler::DecideChunks() {
-  for (Sequence* sequence : RunningByAge(/*prefilling=*/true)) {
-    DecisionFor(*sequence).num_tokens =
-        TakeChunk(sequence->num_admitted - sequence->num_planned,
-                  /*context=*/sequence->num_planned);
+void Scheduler::DecidePrompts(BatchPlan& plan, absl::Time now) {
+  std::vector<Sequence*> behind = RunningByAge(/*prefilling=*/true);
+  const std::vector<Sequence*> waiting = Admissible(plan);
+  behind.insert(behind.end(), waiting.begin(), waiting.end());
+  if (behind.empty()) return;
+  Sequence* const oldest =
+      *std::min_element(behind.begin(), behind.end(), ByArrival);
+  std::sort(behind.begin(), behind.end(), HasLessLeft);
+  if (behind.front() != oldest) GiveChunk(*oldest, /*share=*/0.5, plan, now);
+  for (Sequence* sequence : behind) {
+    GiveChunk(*sequence, /*share=*/1.0, plan, now);
   }
 }
 
@@ -241,19 +259,36 @@ StepLoad Scheduler::DecodeLoad() const {
 
 int32_t Scheduler::ChunkBudget(int32_t context) {
   if (!is_time_bound_) return budget_left_;
-  const int32_t least = load_.num_prefill_tokens > 0 ? 0 : kLeastChunkTokens;
+  const int32_t least =
+      std::max(0, kLeastChunkTokens - load_.num_prefill_tokens);
   return std::min(budget_left_,
                   std::max(least, step_forecast_.TokensWithin(
                                       options_.target_step_time, load_, context,
                                       budget_left_)));
 }
 
-int32_t Scheduler::TakeChunk(int32_t remaining, int32_t context) {
-  const int32_t num_tokens = ChunkTokens(remaining, ChunkBudget(context));
+void Scheduler::GiveChunk(Sequence& sequence, double share, BatchPlan& plan,
+                          absl::Time now) {
+  const int32_t given = sequence.running ? DecisionFor(sequence).num_tokens : 0;
+  const int32_t context = sequence.num_planned + given;
+  const auto budget =
+      static_cast<int32_t>(std::ceil(share * ChunkBudget(context)));
+  const int32_t wanted = NumLeft(sequence) - given;
+  const int32_t num_tokens = ChunkTokens(wanted, budget);
+  if (num_tokens == 0) return;
+  if (!sequence.running) {
+    // Others may have taken what room there was for prefixes.
+    if (sequence.request.prefix != nullptr &&
+        !prefixes_.MayAcquire(sequence.request.prefix, plan)) {
+      return;
+    }
+    Admit(sequence, plan, now);
+  }
+  DecisionFor(sequence).num_tokens += num_tokens;
   load_.AddChunk(num_tokens, context);
+  budget_left_ -= num_tokens;
   // Nobody takes the time that is too short for the next token of this one.
-  budget_left_ = num_tokens < remaining ? 0 : budget_left_ - num_tokens;
-  return num_tokens;
+  if (num_tokens < wanted && share == 1.0) budget_left_ = 0;
 }
 
 // Its last block counts as full.
@@ -263,41 +298,49 @@ Growth Scheduler::GrowthOf(const Sequence& sequence) const {
           .num_to_come = forecast_.TokensToCome(sequence)};
 }
 
-void Scheduler::DecideAdmissions(BatchPlan& plan, absl::Time now) {
-  if (waiting_.empty() || short_of_blocks_ || budget_left_ <= 0 ||
-      free_slots_.empty()) {
-    return;
+std::vector<Sequence*> Scheduler::Admissible(const BatchPlan& plan) const {
+  constexpr int kMoreThanFill = 16;
+  std::vector<Sequence*> admissible;
+  if (waiting_.empty() || short_of_blocks_ || budget_left_ <= 0) {
+    return admissible;
   }
   std::vector<Growth> running;
   for (const Slot& slot : slots_) {
     if (slot.sequence != nullptr) running.push_back(GrowthOf(*slot.sequence));
   }
   std::sort(running.begin(), running.end(), StaysLonger);
-  while (!waiting_.empty() && !short_of_blocks_) {
-    Sequence& head = *waiting_.front();
-    if (head.num_samples_in_flight > 0) return;  // preempted a moment ago
-    if (head.request.prefix != nullptr &&
-        !prefixes_.MayAcquire(head.request.prefix, plan)) {
-      return;  // the next plan has room
+  AdmissionView view = {
+      .free_slots = static_cast<int32_t>(free_slots_.size()),
+      .running = num_running_,
+      .max_batch_size = max_batch_size_,
+      .budget_left = budget_left_,
+      .free_blocks = allocator_.num_free(),
+      .cache_tokens = int64_t{allocator_.num_total()} * kBlockSize,
+  };
+  int64_t num_tokens = 0;
+  int num_more = 0;
+  for (Sequence* sequence : waiting_) {
+    if (sequence->num_samples_in_flight > 0) break;  // preempted a moment ago
+    if (sequence->request.prefix != nullptr &&
+        !prefixes_.MayAcquire(sequence->request.prefix, plan)) {
+      break;  // the next plan has room
     }
-    InsertGrowth(GrowthOf(head), running);
-    const AdmissionView view = {
-        .free_slots = static_cast<int32_t>(free_slots_.size()),
-        .running = num_running_,
-        .max_batch_size = max_batch_size_,
-        .budget_left = ChunkBudget(/*context=*/0),
-        .free_blocks = allocator_.num_free(),
-        .blocks_needed = BlockAllocator::BlocksFor(head.num_known()),
-        .peak_tokens = PeakTokens(running),
-        .cache_tokens = int64_t{allocator_.num_total()} * kBlockSize,
-    };
-    if (!MayAdmit(view)) return;
-    waiting_.pop_front();
-    Admit(head, plan, now);
+    if (num_tokens >= budget_left_ && num_more++ == kMoreThanFill) break;
+    InsertGrowth(GrowthOf(*sequence), running);
+    view.peak_tokens = PeakTokens(running);
+    view.blocks_needed = BlockAllocator::BlocksFor(sequence->num_known());
+    if (!MayAdmit(view)) break;
+    admissible.push_back(sequence);
+    --view.free_slots;
+    ++view.running;
+    view.free_blocks -= view.blocks_needed;
+    num_tokens += sequence->num_known();
   }
+  return admissible;
 }
 
 void Scheduler::Admit(Sequence& sequence, BatchPlan& plan, absl::Time now) {
+  waiting_.erase(std::find(waiting_.begin(), waiting_.end(), &sequence));
   const int32_t index = free_slots_.top();
   free_slots_.pop();
   Slot& slot = slots_[static_cast<size_t>(index)];
@@ -324,7 +367,6 @@ void Scheduler::Admit(Sequence& sequence, BatchPlan& plan, absl::Time now) {
   allocator_.Allocate(BlockAllocator::BlocksFor(sequence.num_admitted),
                       decision.new_blocks);
   sequence.blocks = decision.new_blocks;
-  decision.num_tokens = TakeChunk(sequence.num_admitted, /*context=*/0);
 
   if (!sequence.was_scheduled) {
     sequence.was_scheduled = true;
@@ -333,7 +375,6 @@ void Scheduler::Admit(Sequence& sequence, BatchPlan& plan, absl::Time now) {
 }
 
 void Scheduler::DescribeWork(BatchPlan& plan, PlanInFlight& record) {
-  int64_t num_admitted = 0;
   int64_t num_sampled = 0;
   for (const Slot& slot : slots_) {
     if (slot.sequence == nullptr) continue;
@@ -352,7 +393,6 @@ void Scheduler::DescribeWork(BatchPlan& plan, PlanInFlight& record) {
                            .sample = sample});
     }
     if (decision.num_tokens == 0) continue;
-    num_admitted += begin == 0 ? sequence.num_admitted : 0;
     num_sampled += sample ? 1 : 0;
     if (prefilling) {
       record.load.AddChunk(decision.num_tokens, /*context=*/begin);
@@ -371,7 +411,7 @@ void Scheduler::DescribeWork(BatchPlan& plan, PlanInFlight& record) {
                    begin + 1 < sequence.num_prompt()});
     record.stats.num_prefill_sequences += prefilling ? 1 : 0;
   }
-  forecast_.ObserveStep(num_admitted, num_sampled);
+  forecast_.ObserveStep(record.load.num_prefill_tokens, num_sampled);
   record.stats.num_prefill_tokens = record.load.num_prefill_tokens;
   record.stats.num_decode_sequences = record.load.num_decodes;
 }

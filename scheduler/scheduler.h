@@ -148,26 +148,31 @@ class Scheduler {
   void EndExpired(absl::Time now);
   // Decodes: one token each, and a block where one begins.
   void DecideDecodes();
-  // Prefill with what is left of the budget: first those under way, by arrival,
-  // then new ones from the queue.
-  void DecideChunks();
+  // Prefill with what is left of the budget, of those under way and of the
+  // queue's, which start if they get some of it. Who has the least left goes
+  // first, but half of the budget is the oldest's, who so always gets on.
+  void DecidePrompts(BatchPlan& plan, absl::Time now);
+  // Of the queue, who may start now: as many as could fill the step, and a few
+  // more, by arrival.
+  std::vector<Sequence*> Admissible(const BatchPlan& plan) const;
   // What prompts may take of a step with decodes, where they are spread.
   int32_t SpreadBudget() const;
   // What the decodes decided on make of the step.
   StepLoad DecodeLoad() const;
   // Tokens that a chunk after `context` others may have.
   int32_t ChunkBudget(int32_t context);
-  // Decides on a chunk's tokens.
-  int32_t TakeChunk(int32_t remaining, int32_t context);
+  // Gives a sequence what it wants of a share of the budget, beside what it has
+  // of this step; one of the queue starts.
+  void GiveChunk(Sequence& sequence, double share, BatchPlan& plan,
+                 absl::Time now);
   Growth GrowthOf(const Sequence& sequence) const;
-  void DecideAdmissions(BatchPlan& plan, absl::Time now);
+  void Admit(Sequence& sequence, BatchPlan& plan, absl::Time now);
   // From decisions to the plan and the record of it.
   void DescribeWork(BatchPlan& plan, PlanInFlight& record);
 
   // Gives a block to each of `growing` (running, by slot), oldest first when
   // there are too few. Those left without sit this plan out.
   void GrowByOneBlock(std::vector<Sequence*> growing);
-  void Admit(Sequence& sequence, BatchPlan& plan, absl::Time now);
   void Preempt(Sequence& sequence);
   // The slot is free from the next plan on, the blocks once no plan in flight
   // can touch them.

@@ -114,7 +114,7 @@ TEST(SchedulerTest, PromptsGetOnWhereDecodesAloneTakeTooLong) {
   EXPECT_EQ(harness.outcome(prompt).tokens, Expected(harness, prompt, 1));
 }
 
-TEST(SchedulerTest, NobodyOvertakesAPromptThatIsCutToTheTime) {
+TEST(SchedulerTest, NobodyLongerOvertakesAPromptThatIsCutToTheTime) {
   SchedulerHarness harness({.num_slots = 4,
                             .num_blocks = 65,
                             .max_step_tokens = 256,
@@ -124,11 +124,56 @@ TEST(SchedulerTest, NobodyOvertakesAPromptThatIsCutToTheTime) {
   harness.Plan();
   harness.Commit();
   harness.Add(/*prompt_len=*/100, /*max_new_tokens=*/1);
-  const RequestId later = harness.Add(/*prompt_len=*/8, /*max_new_tokens=*/1);
+  const RequestId later = harness.Add(/*prompt_len=*/101, /*max_new_tokens=*/1);
   EXPECT_THAT(harness.Plan()->admissions, SizeIs(1));
   EXPECT_FALSE(harness.outcome(later).scheduled);
   harness.RunToEnd();
   EXPECT_EQ(harness.outcome(later).tokens, Expected(harness, later, 1));
+}
+
+TEST(SchedulerTest, AShortPromptOvertakesALongOneWhichKeepsHalfOfTheStep) {
+  SchedulerHarness harness({.num_slots = 4,
+                            .num_blocks = 129,
+                            .max_step_tokens = 64,
+                            .max_sequence_length = 1024});
+  const RequestId old = harness.Add(/*prompt_len=*/900, /*max_new_tokens=*/1);
+  harness.Plan();
+  harness.Commit();
+  const RequestId young = harness.Add(/*prompt_len=*/40, /*max_new_tokens=*/1);
+  const RequestId same = harness.Add(/*prompt_len=*/40, /*max_new_tokens=*/1);
+  const auto tokens = [](const BatchPlan& plan) {
+    std::vector<int32_t> tokens;
+    for (const SequenceWork& work : plan.work)
+      tokens.push_back(work.num_tokens);
+    return tokens;
+  };
+  EXPECT_THAT(tokens(*harness.Plan()), ElementsAre(32, 32));
+  EXPECT_FALSE(harness.outcome(same).scheduled) << "nothing is left";
+  EXPECT_THAT(tokens(*harness.Plan()), ElementsAre(32, 8, 24));
+  harness.RunToEnd();
+  for (const RequestId id : {old, young, same}) {
+    EXPECT_EQ(harness.outcome(id).tokens, Expected(harness, id, 1));
+  }
+}
+
+TEST(SchedulerTest, AShortPromptTakesNoBlocksThatALongOneWaitsFor) {
+  SchedulerHarness harness({.num_slots = 4,
+                            .num_blocks = 41,
+                            .max_step_tokens = 64,
+                            .max_sequence_length = 640});
+  harness.Add(/*prompt_len=*/300, /*max_new_tokens=*/30);
+  harness.Plan();
+  harness.Commit();
+  const RequestId old = harness.Add(/*prompt_len=*/400, /*max_new_tokens=*/1);
+  const RequestId young = harness.Add(/*prompt_len=*/8, /*max_new_tokens=*/1);
+  while (!harness.outcome(old).scheduled) {
+    EXPECT_FALSE(harness.outcome(young).scheduled);
+    harness.Plan();
+    harness.Commit();
+  }
+  harness.RunToEnd();
+  EXPECT_EQ(harness.outcome(old).tokens, Expected(harness, old, 1));
+  EXPECT_EQ(harness.outcome(young).tokens, Expected(harness, young, 1));
 }
 
 TEST(SchedulerTest, WithoutDecodesAStepTakesAnyTime) {
@@ -178,7 +223,7 @@ TEST(SchedulerTest, SpreadPromptsAreEvenBesideSequencesThatGoOn) {
   SchedulerHarness harness({.num_slots = 64,
                             .num_blocks = 4001,
                             .max_step_tokens = 2048,
-                            .max_sequence_length = 16384},
+                            .max_sequence_length = 16640},
                            {.spread_prompts = true});
   for (int i = 0; i < 60; ++i) harness.Add(/*prompt_len=*/4, 500);
   const auto step = [&] {
@@ -186,10 +231,10 @@ TEST(SchedulerTest, SpreadPromptsAreEvenBesideSequencesThatGoOn) {
     harness.Commit();
     return harness.scheduler().last_step().num_prefill_tokens;
   };
-  for (int i = 0; i < 50; ++i) step();
+  for (int i = 0; i < 200; ++i) step();
   // The second comes when one has ended that brought much and took little.
   for (const char* which : {"first", "second"}) {
-    const RequestId prompt = harness.Add(/*prompt_len=*/9600, 1);
+    const RequestId prompt = harness.Add(/*prompt_len=*/16000, 1);
     int32_t most = 0;
     int steps = 0;
     for (; !harness.outcome(prompt).end; ++steps) most = std::max(most, step());
