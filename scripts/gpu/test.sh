@@ -13,7 +13,7 @@ if [[ -n ${DROVER_SANITIZER:-} ]]; then
   runner=(compute-sanitizer --tool "$DROVER_SANITIZER" --error-exitcode 1)
 fi
 folder="$(mktemp -d)"
-trap 'rm -rf "$folder"' EXIT
+trap 'jobs -p | xargs -r kill 2>/dev/null || true; rm -rf "$folder"' EXIT
 
 # run_tests PROCESSES PROGRAM GTEST_OPTION ...: what those say that fail.
 run_tests() {

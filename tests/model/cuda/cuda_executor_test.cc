@@ -183,7 +183,8 @@ TEST(CudaExecutorTest, SaysWhatItRunsOn) {
   EXPECT_THAT(device.driver, HasSubstr("CUDA "));
   EXPECT_EQ(device.num_threads, 0);
   EXPECT_GT(device.free_bytes, 0);
-  EXPECT_GT(device.free_bytes_at_start, device.free_bytes);
+  // Others may take some meanwhile, or give it back.
+  EXPECT_GT(device.memory_bytes, device.free_bytes);
   EXPECT_GT(device.memory_bytes, device.free_bytes_at_start);
   EXPECT_GT(device.kv_cache_bytes, 0);
 }
