@@ -269,15 +269,16 @@ std::vector<Arrival> Mixed(int32_t count, double every_ms) {
   return arrivals;
 }
 
-// 15 short requests a second, which count for TTFT, and a prompt of 16,384
-// tokens every two.
-std::vector<Arrival> ShortBesideLong() {
+// 15 short requests a second and a prompt of 16,384 tokens every two; the ones
+// or the others count for TTFT.
+std::vector<Arrival> ShortBesideLong(bool long_count) {
   std::vector<Arrival> arrivals = Poisson(300, 15.0, 200, 100);
+  for (Arrival& arrival : arrivals) arrival.is_counted = !long_count;
   for (int32_t i = 0; i < 10; ++i) {
     arrivals.push_back({.ms = 1000.0 + i * 2000.0,
                         .input = 16384,
                         .output = 100,
-                        .is_counted = false});
+                        .is_counted = long_count});
   }
   std::sort(arrivals.begin(), arrivals.end(),
             [](const Arrival& a, const Arrival& b) { return a.ms < b.ms; });
@@ -293,7 +294,8 @@ std::vector<Load> Loads() {
       {"poisson, 10/s", 512, 2048, Poisson(300, 10.0, 512, 128)},
       {"poisson, 30/s", 512, 2048, Poisson(900, 30.0, 512, 128)},
       {"long, 3/s", 512, 2048, Poisson(90, 3.0, 3600, 300)},
-      {"short, long", 512, 2048, ShortBesideLong()},
+      {"short, beside", 512, 2048, ShortBesideLong(/*long_count=*/false)},
+      {"long, beside", 512, 2048, ShortBesideLong(/*long_count=*/true)},
       {"mixed, 1/s", 96, 2048, Mixed(8, 1000.0)},
       {"mixed, 1/2 s", 96, 2048, Mixed(4, 2000.0)},
   };

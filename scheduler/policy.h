@@ -10,8 +10,7 @@ namespace drover {
 
 // The scheduler's judgements, as functions of small values.
 
-// Of the first chunk of a step, however little it may hold, so that prompts get
-// on.
+// Of prompts in a step, however little it may hold, so that they get on.
 inline constexpr int32_t kLeastChunkTokens = 64;
 
 // Prompt tokens of one sequence in this step. 0 if the budget is spent.
@@ -68,8 +67,8 @@ struct AdmissionView {
 
 // Whether one of the queue may start now, if those before it do: not if
 // somebody would be expected to be preempted for it, unless it would run alone.
-// Slots and blocks are strictly FIFO: when one has to wait for them, so does
-// everybody behind it, and nobody starves.
+// When one has to wait for a slot or for blocks, so does everybody behind it,
+// and nobody starves.
 bool MayAdmit(const AdmissionView& view);
 
 // Whom to preempt when blocks run out: the index of the sequence that arrived

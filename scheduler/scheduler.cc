@@ -20,7 +20,11 @@ int32_t NumLeft(const Sequence& sequence) {
                           : sequence.num_known();
 }
 
-bool HasLessLeft(const Sequence* a, const Sequence* b) {
+// Who goes first: who waits in the middle of a text, then who has less left.
+bool GoesFirst(const Sequence* a, const Sequence* b) {
+  const bool is_a_cut = a->num_generated() > 0;
+  const bool is_b_cut = b->num_generated() > 0;
+  if (is_a_cut != is_b_cut) return is_a_cut;
   const int32_t left_of_a = NumLeft(*a);
   const int32_t left_of_b = NumLeft(*b);
   return left_of_a != left_of_b ? left_of_a < left_of_b : ByArrival(a, b);
@@ -115,7 +119,7 @@ std::optional<BatchPlan> Scheduler::MakePlan(absl::Time now) {
   is_time_bound_ =
       has_decodes && options_.target_step_time > absl::ZeroDuration();
   load_ = is_time_bound_ ? DecodeLoad() : StepLoad();
-  DecidePrompts(plan, now);
+  record.stats.num_queue_jumps = DecidePrompts(plan, now);
   if (budget_left_ == executor_.max_step_tokens) return std::nullopt;
 
   plan.step = record.step = ++last_step_planned_;
@@ -206,18 +210,23 @@ void Scheduler::GrowByOneBlock(std::vector<Sequence*> growing) {
   short_of_blocks_ = num_blocked > 0 || allocator_.num_free() == 0;
 }
 
-void Scheduler::DecidePrompts(BatchPlan& plan, absl::Time now) {
+int32_t Scheduler::DecidePrompts(BatchPlan& plan, absl::Time now) {
   std::vector<Sequence*> behind = RunningByAge(/*prefilling=*/true);
-  const std::vector<Sequence*> waiting = Admissible(plan);
-  behind.insert(behind.end(), waiting.begin(), waiting.end());
-  if (behind.empty()) return;
+  const std::vector<Sequence*> admissible = Admissible();
+  behind.insert(behind.end(), admissible.begin(), admissible.end());
+  if (behind.empty()) return 0;
   Sequence* const oldest =
       *std::min_element(behind.begin(), behind.end(), ByArrival);
-  std::sort(behind.begin(), behind.end(), HasLessLeft);
+  std::sort(behind.begin(), behind.end(), GoesFirst);
   if (behind.front() != oldest) GiveChunk(*oldest, /*share=*/0.5, plan, now);
   for (Sequence* sequence : behind) {
     GiveChunk(*sequence, /*share=*/1.0, plan, now);
   }
+  return static_cast<int32_t>(std::count_if(
+      admissible.begin(), admissible.end(), [this](const Sequence* sequence) {
+        return sequence->running && !waiting_.empty() &&
+               ByArrival(waiting_.front(), sequence);
+      }));
 }
 
 int32_t Scheduler::SpreadBudget() const {
@@ -275,18 +284,18 @@ void Scheduler::GiveChunk(Sequence& sequence, double share, BatchPlan& plan,
       static_cast<int32_t>(std::ceil(share * ChunkBudget(context)));
   const int32_t wanted = NumLeft(sequence) - given;
   const int32_t num_tokens = ChunkTokens(wanted, budget);
-  if (num_tokens == 0) return;
-  if (!sequence.running) {
-    // Others may have taken what room there was for prefixes.
-    if (sequence.request.prefix != nullptr &&
-        !prefixes_.MayAcquire(sequence.request.prefix, plan)) {
-      return;
+  if (num_tokens > 0) {
+    if (!sequence.running) {
+      if (sequence.request.prefix != nullptr &&
+          !prefixes_.MayAcquire(sequence.request.prefix, plan)) {
+        return;  // the next plan has room
+      }
+      Admit(sequence, plan, now);
     }
-    Admit(sequence, plan, now);
+    DecisionFor(sequence).num_tokens += num_tokens;
+    load_.AddChunk(num_tokens, context);
+    budget_left_ -= num_tokens;
   }
-  DecisionFor(sequence).num_tokens += num_tokens;
-  load_.AddChunk(num_tokens, context);
-  budget_left_ -= num_tokens;
   // Nobody takes the time that is too short for the next token of this one.
   if (num_tokens < wanted && share == 1.0) budget_left_ = 0;
 }
@@ -298,10 +307,11 @@ Growth Scheduler::GrowthOf(const Sequence& sequence) const {
           .num_to_come = forecast_.TokensToCome(sequence)};
 }
 
-std::vector<Sequence*> Scheduler::Admissible(const BatchPlan& plan) const {
-  constexpr int kMoreThanFill = 16;
+std::vector<Sequence*> Scheduler::Admissible() const {
+  constexpr int kMoreThanFill = 64;
   std::vector<Sequence*> admissible;
-  if (waiting_.empty() || short_of_blocks_ || budget_left_ <= 0) {
+  if (waiting_.empty() || short_of_blocks_ || budget_left_ <= 0 ||
+      free_slots_.empty()) {
     return admissible;
   }
   std::vector<Growth> running;
@@ -321,10 +331,6 @@ std::vector<Sequence*> Scheduler::Admissible(const BatchPlan& plan) const {
   int num_more = 0;
   for (Sequence* sequence : waiting_) {
     if (sequence->num_samples_in_flight > 0) break;  // preempted a moment ago
-    if (sequence->request.prefix != nullptr &&
-        !prefixes_.MayAcquire(sequence->request.prefix, plan)) {
-      break;  // the next plan has room
-    }
     if (num_tokens >= budget_left_ && num_more++ == kMoreThanFill) break;
     InsertGrowth(GrowthOf(*sequence), running);
     view.peak_tokens = PeakTokens(running);

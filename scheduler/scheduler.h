@@ -51,6 +51,7 @@ struct StepStats {
   int32_t num_prefill_sequences = 0;
   int32_t num_decode_sequences = 0;  // each one token
   int32_t num_admitted = 0;
+  int32_t num_queue_jumps = 0;   // of these, with someone older left waiting
   absl::Duration step_time;      // submitted to result
   absl::Duration forward_time;   // as the executor measured it
   absl::Duration sampling_time;  // likewise: what followed the forward
@@ -149,12 +150,13 @@ class Scheduler {
   // Decodes: one token each, and a block where one begins.
   void DecideDecodes();
   // Prefill with what is left of the budget, of those under way and of the
-  // queue's, which start if they get some of it. Who has the least left goes
-  // first, but half of the budget is the oldest's, who so always gets on.
-  void DecidePrompts(BatchPlan& plan, absl::Time now);
-  // Of the queue, who may start now: as many as could fill the step, and a few
+  // queue's, which start if they get some of it. Half of it is the oldest's,
+  // who so always gets on; then who has the least left goes first. Returns how
+  // many that start leave someone older waiting.
+  int32_t DecidePrompts(BatchPlan& plan, absl::Time now);
+  // Of the queue, who may start now: as many as could fill the step, and some
   // more, by arrival.
-  std::vector<Sequence*> Admissible(const BatchPlan& plan) const;
+  std::vector<Sequence*> Admissible() const;
   // What prompts may take of a step with decodes, where they are spread.
   int32_t SpreadBudget() const;
   // What the decodes decided on make of the step.

@@ -234,6 +234,9 @@ struct Metrics::StepFamilies {
         preemptions(add.AddCounter("tgi_preemption_count",
                                    "Sequences preempted for lack of KV "
                                    "blocks")),
+        queue_jumps(add.AddCounter("tgi_queue_jump",
+                                   "Requests that started before a longer one "
+                                   "that had come earlier")),
         prefill_tokens(add.AddHistogram("tgi_batch_next_tokens",
                                         "Prompt tokens in a step that has any",
                                         PowerOfTwoBounds(0, 19))),
@@ -254,7 +257,6 @@ struct Metrics::StepFamilies {
 
   // TGIS's scheduler decides these; ours has no such step.
   static void AddDecisionsNeverTaken(MetricFactory& add) {
-    add.AddCounter("tgi_queue_jump", "Requests that overtook another");
     add.AddCounter("tgi_granular_batch_addition",
                    "Requests admitted by the exact memory test");
     add.AddCounter("tgi_prefill_weight_limit_exceeded",
@@ -270,6 +272,7 @@ struct Metrics::StepFamilies {
   DualCounter concatenations;
   DualCounter preemptions;
   int64_t preemptions_counted = 0;  // the engine's thread only
+  DualCounter queue_jumps;
   Histogram& prefill_tokens;
   Gauge& queue_size;
   Gauge& current_size;
@@ -306,6 +309,7 @@ void Metrics::OnStep(const StepStats& stats) {
   steps_->preemptions.Increment(
       static_cast<double>(stats.num_preemptions - steps_->preemptions_counted));
   steps_->preemptions_counted = stats.num_preemptions;
+  steps_->queue_jumps.Increment(stats.num_queue_jumps);
   steps_->queue_size.Set(stats.num_waiting);
   steps_->current_size.Set(stats.num_running);
   steps_->input_tokens.Set(static_cast<double>(stats.num_running_tokens));

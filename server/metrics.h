@@ -14,7 +14,7 @@ namespace drover {
 // The Prometheus registry of one server and everything in it: TGIS's metrics
 // under their own names, labels and buckets, and a few that TGIS lacks. Every
 // series exists from the start, at zero. What TGIS counts and this scheduler
-// never does (queue jumps, padding limits) stays at zero. Thread-safe.
+// never does (padding limits, a prefix cache) stays at zero. Thread-safe.
 class Metrics final : public RequestObserver {
  public:
   // They set the upper ends of the buckets.

@@ -114,19 +114,36 @@ TEST(SchedulerTest, PromptsGetOnWhereDecodesAloneTakeTooLong) {
   EXPECT_EQ(harness.outcome(prompt).tokens, Expected(harness, prompt, 1));
 }
 
-TEST(SchedulerTest, NobodyLongerOvertakesAPromptThatIsCutToTheTime) {
+TEST(SchedulerTest, NobodyTakesTheTimeThatIsTooShortForAnothersNextToken) {
   SchedulerHarness harness({.num_slots = 4,
-                            .num_blocks = 65,
+                            .num_blocks = 2001,
                             .max_step_tokens = 256,
-                            .max_sequence_length = 512},
-                           {.target_step_time = absl::Milliseconds(1)});
-  harness.Add(/*prompt_len=*/4, /*max_new_tokens=*/100);
-  harness.Plan();
-  harness.Commit();
-  harness.Add(/*prompt_len=*/100, /*max_new_tokens=*/1);
-  const RequestId later = harness.Add(/*prompt_len=*/101, /*max_new_tokens=*/1);
-  EXPECT_THAT(harness.Plan()->admissions, SizeIs(1));
-  EXPECT_FALSE(harness.outcome(later).scheduled);
+                            .max_sequence_length = 16384},
+                           {.target_step_time = absl::Milliseconds(3)});
+  harness.Add(/*prompt_len=*/4, /*max_new_tokens=*/1000);
+  // A token takes the longer the deeper it is, so a prompt's first are quick.
+  int32_t done = 0;
+  const auto step = [&] {
+    const auto plan = harness.Plan();
+    StepLoad load;
+    for (const SequenceWork& work : plan->work) {
+      if (work.num_tokens > 1) load.AddChunk(work.num_tokens, done);
+    }
+    done += load.num_prefill_tokens;
+    harness.Takes(absl::Milliseconds(1) +
+                  load.num_prefill_tokens * absl::Microseconds(5) +
+                  load.num_prefill_pairs * absl::Nanoseconds(20));
+    harness.Commit();
+  };
+  for (int i = 0; i < 20; ++i) step();
+  done = 0;
+  const RequestId old = harness.Add(/*prompt_len=*/5000, /*max_new_tokens=*/1);
+  const RequestId later =
+      harness.Add(/*prompt_len=*/5001, /*max_new_tokens=*/1);
+  while (!harness.outcome(old).end) {
+    EXPECT_FALSE(harness.outcome(later).scheduled);
+    step();
+  }
   harness.RunToEnd();
   EXPECT_EQ(harness.outcome(later).tokens, Expected(harness, later, 1));
 }
@@ -150,10 +167,30 @@ TEST(SchedulerTest, AShortPromptOvertakesALongOneWhichKeepsHalfOfTheStep) {
   EXPECT_THAT(tokens(*harness.Plan()), ElementsAre(32, 32));
   EXPECT_FALSE(harness.outcome(same).scheduled) << "nothing is left";
   EXPECT_THAT(tokens(*harness.Plan()), ElementsAre(32, 8, 24));
+  harness.Commit();
+  EXPECT_EQ(harness.scheduler().last_step().num_queue_jumps, 0)
+      << "the old one had started";
   harness.RunToEnd();
   for (const RequestId id : {old, young, same}) {
     EXPECT_EQ(harness.outcome(id).tokens, Expected(harness, id, 1));
   }
+}
+
+TEST(SchedulerTest, AShortPromptStartsBeforeLongOnesThatWait) {
+  SchedulerHarness harness({.num_slots = 4,
+                            .num_blocks = 257,
+                            .max_step_tokens = 64,
+                            .max_sequence_length = 1024});
+  harness.Add(/*prompt_len=*/900, /*max_new_tokens=*/1);
+  const RequestId second = harness.Add(/*prompt_len=*/901, 1);
+  const RequestId shorter = harness.Add(/*prompt_len=*/20, 1);
+  harness.Plan();
+  harness.Commit();
+  EXPECT_TRUE(harness.outcome(shorter).scheduled);
+  EXPECT_FALSE(harness.outcome(second).scheduled);
+  EXPECT_EQ(harness.scheduler().last_step().num_queue_jumps, 1);
+  harness.RunToEnd();
+  EXPECT_EQ(harness.outcome(second).tokens, Expected(harness, second, 1));
 }
 
 TEST(SchedulerTest, AShortPromptTakesNoBlocksThatALongOneWaitsFor) {
@@ -166,7 +203,7 @@ TEST(SchedulerTest, AShortPromptTakesNoBlocksThatALongOneWaitsFor) {
   harness.Commit();
   const RequestId old = harness.Add(/*prompt_len=*/400, /*max_new_tokens=*/1);
   const RequestId young = harness.Add(/*prompt_len=*/8, /*max_new_tokens=*/1);
-  while (!harness.outcome(old).scheduled) {
+  for (int i = 0; i < 100 && !harness.outcome(old).scheduled; ++i) {
     EXPECT_FALSE(harness.outcome(young).scheduled);
     harness.Plan();
     harness.Commit();
@@ -241,6 +278,29 @@ TEST(SchedulerTest, SpreadPromptsAreEvenBesideSequencesThatGoOn) {
     EXPECT_LE(most, 260) << which << ": not as many as fit";
     EXPECT_LE(steps, 96) << which << ": nor ever fewer";
   }
+}
+
+TEST(SchedulerTest, PromptsThatAreCancelledDoNotCountForSpreading) {
+  SchedulerHarness harness({.num_slots = 64,
+                            .num_blocks = 4001,
+                            .max_step_tokens = 2048,
+                            .max_sequence_length = 16640},
+                           {.spread_prompts = true});
+  for (int i = 0; i < 8; ++i) harness.Add(/*prompt_len=*/4, 500);
+  const auto step = [&] {
+    harness.Plan();
+    harness.Commit();
+    return harness.scheduler().last_step().num_prefill_tokens;
+  };
+  for (int i = 0; i < 200; ++i) step();
+  for (int i = 0; i < 10; ++i) {
+    const RequestId cancelled = harness.Add(/*prompt_len=*/16000, 1);
+    step();
+    harness.scheduler().Cancel(cancelled);
+    step();
+  }
+  harness.Add(/*prompt_len=*/2000, 1);
+  EXPECT_LE(step(), 512);
 }
 
 TEST(SchedulerTest, WithoutDecodesSpreadPromptsFillTheStep) {

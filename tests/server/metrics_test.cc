@@ -193,6 +193,7 @@ TEST(MetricsTest, AStepIsPrefillIfItHasAChunkAndSetsTheGauges) {
                   .num_prefill_sequences = 1,
                   .num_decode_sequences = 2,
                   .num_admitted = 1,
+                  .num_queue_jumps = 1,
                   .step_time = absl::Seconds(4),
                   .forward_time = absl::Seconds(2),
                   .sampling_time = absl::Seconds(1),
@@ -221,7 +222,7 @@ TEST(MetricsTest, AStepIsPrefillIfItHasAChunkAndSetsTheGauges) {
         "method=\"prefill\"} 1",
         "tgi_batch_next_tokens_sum 100", "tgi_batch_next_tokens_count 1",
         "tgi_batch_concatenation_count 1", "tgi_preemption_count 5",
-        "tgi_batch_current_size 3", "tgi_queue_size 0",
+        "tgi_queue_jump 1", "tgi_batch_current_size 3", "tgi_queue_size 0",
         "tgi_kv_cache_usage_ratio 0.5"}) {
     EXPECT_THAT(text, HasSubstr("\n" + std::string(line) + "\n"));
   }
