@@ -160,8 +160,9 @@ TEST(SchedulerTest, AShortPromptOvertakesALongOneWhichKeepsHalfOfTheStep) {
   const RequestId same = harness.Add(/*prompt_len=*/40, /*max_new_tokens=*/1);
   const auto tokens = [](const BatchPlan& plan) {
     std::vector<int32_t> tokens;
-    for (const SequenceWork& work : plan.work)
+    for (const SequenceWork& work : plan.work) {
       tokens.push_back(work.num_tokens);
+    }
     return tokens;
   };
   EXPECT_THAT(tokens(*harness.Plan()), ElementsAre(32, 32));
