@@ -59,11 +59,10 @@ DeviceMemory Upload(const std::vector<T>& values) {
 
 // Microseconds of a layer, once clocks have sunk to what the power allows.
 double Time(const std::function<void(int layer, cudaStream_t)>& enqueue) {
-  return GraphMicroseconds(kLayersTimed, kLaunchesBefore,
-                           [&](cudaStream_t stream) {
-                             for (int i = 0; i < kLayersTimed; ++i)
-                               enqueue(i % kNumLayers, stream);
-                           });
+  const auto enqueue_all = [&](cudaStream_t stream) {
+    for (int i = 0; i < kLayersTimed; ++i) enqueue(i % kNumLayers, stream);
+  };
+  return GraphMicroseconds(kLayersTimed, kLaunchesBefore, enqueue_all);
 }
 
 struct Shape {

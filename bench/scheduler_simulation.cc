@@ -25,6 +25,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "scheduler/scheduler.h"
+#include "server/client/bench/summary.h"
 
 namespace drover {
 namespace {
@@ -103,7 +104,7 @@ struct Arrival {
   double ms = 0.0;
   int32_t input = 0;
   int32_t output = 0;
-  bool is_counted = true;  // for TTFT; its tokens always are
+  bool is_counted = true;  // for TTFT
 };
 
 struct Load {
@@ -115,16 +116,6 @@ struct Load {
   // others come at once.
   int32_t num_more = 0;
 };
-
-// The p-th part of them.
-double Quantile(std::vector<double> values, double p) {
-  if (values.empty()) return 0.0;
-  const auto place =
-      values.begin() +
-      static_cast<int64_t>(p * static_cast<double>(values.size() - 1));
-  std::nth_element(values.begin(), place, values.end());
-  return *place;
-}
 
 class Simulation {
  public:
@@ -156,12 +147,16 @@ class Simulation {
       }
     }
     if (!open_.empty()) Fail("the scheduler leaves requests unanswered");
+    const bench::Summary ttft = bench::Summarize(ttft_);
+    const bench::Summary itl = bench::Summarize(itl_);
     std::printf(
         "%-13s %6.0f tok/s   TTFT %6.0f %6.0f   ITL %6.2f %6.2f %6.1f\n",
         load_.name, static_cast<double>(num_tokens_) / now_ms_ * 1e3,
-        Quantile(ttft_ms_, 0.5), Quantile(ttft_ms_, 0.9),
-        Quantile(itl_ms_, 0.5), Quantile(itl_ms_, 0.99),
-        Quantile(itl_ms_, 1.0));
+        absl::ToDoubleMilliseconds(ttft.p50),
+        absl::ToDoubleMilliseconds(ttft.p90),
+        absl::ToDoubleMilliseconds(itl.p50),
+        absl::ToDoubleMilliseconds(itl.p99),
+        absl::ToDoubleMilliseconds(itl.max));
   }
 
  private:
@@ -216,10 +211,9 @@ class Simulation {
     ++num_tokens_;
     const bool is_first = request.last_ms == 0.0;
     if (is_first && request.arrival.is_counted) {
-      ttft_ms_.push_back(now_ms_ - request.arrival.ms);
-    } else if (!is_first && has_begun_ &&
-               std::ssize(ttft_ms_) < num_to_answer_) {
-      itl_ms_.push_back(now_ms_ - request.last_ms);
+      ttft_.push_back(absl::Milliseconds(now_ms_ - request.arrival.ms));
+    } else if (!is_first && has_begun_ && std::ssize(ttft_) < num_to_answer_) {
+      itl_.push_back(absl::Milliseconds(now_ms_ - request.last_ms));
     }
     request.last_ms = now_ms_;
   }
@@ -235,8 +229,8 @@ class Simulation {
   RequestId last_id_ = 0;
   double now_ms_ = 0.0;
   int64_t num_tokens_ = 0;
-  std::vector<double> ttft_ms_;
-  std::vector<double> itl_ms_;
+  std::vector<absl::Duration> ttft_;
+  std::vector<absl::Duration> itl_;
 };
 
 std::vector<Arrival> AtOnce(int32_t count, int32_t input, int32_t output) {

@@ -235,8 +235,8 @@ struct Metrics::StepFamilies {
                                    "Sequences preempted for lack of KV "
                                    "blocks")),
         queue_jumps(add.AddCounter("tgi_queue_jump",
-                                   "Requests that started before a longer one "
-                                   "that had come earlier")),
+                                   "Requests that started while one that had "
+                                   "come earlier still waited")),
         prefill_tokens(add.AddHistogram("tgi_batch_next_tokens",
                                         "Prompt tokens in a step that has any",
                                         PowerOfTwoBounds(0, 19))),

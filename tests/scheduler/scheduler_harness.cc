@@ -80,4 +80,8 @@ void SchedulerHarness::Check() {
   }
 }
 
+std::vector<int32_t> Expected(SchedulerHarness& harness, RequestId id, int n) {
+  return Continuation(HashedToken, harness.prompt(id), n);
+}
+
 }  // namespace drover::testing

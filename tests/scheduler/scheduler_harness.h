@@ -64,4 +64,7 @@ class SchedulerHarness {
   RequestId next_id_ = 1;
 };
 
+// What HashedToken lets a request say first, n tokens of it.
+std::vector<int32_t> Expected(SchedulerHarness& harness, RequestId id, int n);
+
 }  // namespace drover::testing
