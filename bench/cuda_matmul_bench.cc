@@ -71,7 +71,8 @@ class Product {
         "%-8s %4ld rows: reading %6.2f us, cuBLASLt %7.2f (%3.0f TFLOP/s)",
         name_.c_str(), rows, bytes / terabytes_per_second * 1e-6, cublas,
         bytes * static_cast<double>(rows) / cublas * 1e-6);
-    if (kernels::cuda::SkinnyGemmSupported(SkinnyArgs(first, rows))) {
+    if (output_ != MatmulOutput::kStoreFloat &&
+        kernels::cuda::SkinnyGemmSupported(SkinnyArgs(first, rows))) {
       Report("SkinnyGemm", [&](const DeviceLinear& linear, cudaStream_t s) {
         kernels::cuda::SkinnyGemm(SkinnyArgs(linear, rows), s);
       });
@@ -93,15 +94,11 @@ class Product {
     SkinnyGemmArgs<BFloat16> args = {
         .x = static_cast<const BFloat16*>(buffers_.x.get()),
         .weight = static_cast<const BFloat16*>(linear.weight),
+        .out = static_cast<BFloat16*>(buffers_.out.get()),
         .silu_mul = silu_mul_,
         .num_tokens = static_cast<int32_t>(rows),
         .in_features = linear.in_features,
         .out_features = linear.out_features};
-    if (output_ == MatmulOutput::kStoreFloat) {
-      args.out_float = static_cast<float*>(buffers_.out.get());
-      return args;
-    }
-    args.out = static_cast<BFloat16*>(buffers_.out.get());
     if (output_ == MatmulOutput::kAdd) args.residual = args.out;
     return args;
   }

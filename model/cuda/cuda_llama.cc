@@ -148,8 +148,8 @@ class TypedLlama : public CudaLlama {
   kernels::PagedAttentionArgs<T> AttentionArgs(size_t layer, int32_t first,
                                                int32_t count) const;
   // Leaves the sum's parts to the next norm.
-  bool TryPartials(Sum sum, const DeviceLinear& linear, const T* x,
-                   int32_t num_rows, cudaStream_t stream);
+  bool TryPartials(const DeviceLinear& linear, const T* x, int32_t num_rows,
+                   cudaStream_t stream);
 
   float epsilon() const { return static_cast<float>(config_.rms_norm_eps); }
   int64_t qkv_size() const {
@@ -423,26 +423,17 @@ bool TypedLlama<T>::CanNormInSkinnyGemm() const {
 }
 
 template <typename T>
-bool TypedLlama<T>::TryPartials(Sum sum, const DeviceLinear& linear, const T* x,
+bool TypedLlama<T>::TryPartials(const DeviceLinear& linear, const T* x,
                                 int32_t num_rows, cudaStream_t stream) {
-  if (!residual_.takes_partials(num_rows) || linear.bias != nullptr) {
-    return false;
-  }
-  constexpr int32_t kSkinny = ResidualStream<T>::kSkinnyPartials;
-  if (TrySkinnyGemm<T>(
-          {.x = x, .partials = residual_.partials(), .num_partials = kSkinny},
-          linear, num_rows, stream)) {
-    residual_.NotePartials(sum, kSkinny);
-    return true;
-  }
   const int32_t count = kernels::cuda::MidGemmPartials(linear.out_features);
-  if (TryMidGemm<T>(
+  if (residual_.is_divided() ||
+      !TryMidGemm<T>(
           {.x = x, .partials = residual_.partials(), .num_partials = count},
           linear, num_rows, stream)) {
-    residual_.NotePartials(sum, count);
-    return true;
+    return false;
   }
-  return false;
+  residual_.NotePartials(count);
+  return true;
 }
 
 template <typename T>
@@ -502,8 +493,7 @@ absl::Status TypedLlama<T>::ProjectAndAdd(Sum sum, const DeviceLinear& linear,
                    .ranks = residual_.row_group(),
                    .begins_all_reduce = JoinsInGemv(num_rows) && !is_last},
                   linear, num_rows, stream)) {
-    if ((!is_last || residual_.is_divided()) &&
-        TryPartials(sum, linear, x, num_rows, stream)) {
+    if (!is_last && TryPartials(linear, x, num_rows, stream)) {
       return absl::OkStatus();
     }
     if (!TrySkinnyGemm<T>({.x = x, .residual = residual_.addend(), .out = out},

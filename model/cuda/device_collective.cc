@@ -285,13 +285,9 @@ absl::Status DeviceCollective::AllReduceNorm(
     args.x[static_cast<size_t>(rank)] = Part(rank, buffer);
   }
   const int64_t count = args.num_tokens * args.hidden_size;
-  // What all ranks know alike: which of them has partials may differ, but none
-  // with so many tokens.
   const bool is_large =
-      args.num_tokens > kMaxPartialRows &&
       count * static_cast<int64_t>(sizeof(T)) > nccl_above_bytes_;
   if (!shares_memory_ || (nccl_ != nullptr && is_large)) {
-    DROVER_CHECK(args.partials == nullptr);
     T* const own = static_cast<T*>(part(buffer));
     DROVER_RETURN_IF_ERROR(nccl_->AllReduceSum(own, count, stream));
     // What is left is a sum of one.

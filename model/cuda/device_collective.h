@@ -30,8 +30,6 @@ class DeviceCollective {
   // row take different ones.
   enum Buffer : int32_t { kEmbedding, kAttention, kMlp };
   static constexpr int32_t kNumBuffers = 3;
-  // A sum of more rows is not left in parts.
-  static constexpr int32_t kMaxPartialRows = 64;
 
   struct Options {
     int64_t max_tokens = 0;  // of a sum
@@ -57,8 +55,7 @@ class DeviceCollective {
 
   void* part(Buffer buffer) const;
 
-  // Whether all sums are in reach of kernels: those that send rows by
-  // themselves, and those that add up partial sums.
+  // Whether all sums are in reach of kernels that send rows by themselves.
   bool shares_memory() const { return shares_memory_; }
   // Why not, as far as this rank knows.
   const absl::Status& why_not_shared() const { return why_not_shared_; }

@@ -24,11 +24,9 @@ void ResidualStream<T>::Take(Arena& arena, int64_t max_rows) {
   places_[0] = arena.Take<T>(max_rows * hidden_size_);
   places_[1] = arena.Take<T>(is_divided() ? hidden_size_ : 0);
   normed_place_ = arena.Take<T>(max_rows * hidden_size_);
-  static_assert(kSkinnyPartials <= kernels::cuda::kMaxMidPartials);
   const int64_t partial_rows =
       is_divided()
-          ? kSkinnyPartials *
-                std::min<int64_t>(DeviceCollective::kMaxPartialRows, max_rows)
+          ? 0
           : kernels::cuda::kMaxMidPartials *
                 std::min<int64_t>(kernels::cuda::kMaxMidTokens, max_rows);
   partials_ = arena.Take<float>(partial_rows * hidden_size_);
@@ -88,10 +86,8 @@ absl::Status ResidualStream<T>::Norm(const void* weight, int32_t num_rows,
                                      cudaStream_t stream) {
   DROVER_CHECK(!is_weighted_);
   if (open_.has_value()) {
-    AllReduceNormArgs<T> args = SumArgs(weight, num_rows);
-    args.num_partials = std::exchange(num_partials_, 0);
-    args.partials = args.num_partials > 0 ? partials_ : nullptr;
-    return collective_->AllReduceNorm(args, *std::exchange(open_, {}), stream);
+    return collective_->AllReduceNorm(SumArgs(weight, num_rows),
+                                      *std::exchange(open_, {}), stream);
   }
   if (weight == nullptr) {
     DROVER_CHECK(num_partials_ == 0);
@@ -136,7 +132,7 @@ kernels::cuda::RowGroup ResidualStream<T>::row_group() const {
 
 template <typename T>
 GemvArgs<T> ResidualStream<T>::JoinIn(GemvArgs<T> args) {
-  DROVER_CHECK(can_join_ && open_.has_value() && num_partials_ == 0);
+  DROVER_CHECK(can_join_ && open_.has_value());
   args.x = output(*open_);
   args.input = GemvInput::kAllReduceNorm;
   args.epsilon = epsilon_;

@@ -23,9 +23,6 @@ class ResidualStream {
  public:
   using Sum = DeviceCollective::Buffer;
 
-  // Parts in which a SkinnyGemm leaves a sum.
-  static constexpr int32_t kSkinnyPartials = 2;
-
   // collective: null if there is one rank; else it outlives this object.
   ResidualStream(int64_t hidden_size, float epsilon,
                  DeviceCollective* collective);
@@ -54,17 +51,10 @@ class ResidualStream {
   void NoteOutput(Sum sum) {
     if (is_divided()) open_ = sum;
   }
-  // Of more rows over ranks NCCL may add up the sums, which takes whole ones.
-  bool takes_partials(int32_t num_rows) const {
-    return !is_divided() || (collective_->shares_memory() &&
-                             num_rows <= DeviceCollective::kMaxPartialRows);
-  }
-  // Or has left partials() instead: [num_partials, num_rows, hidden_size].
+  // Or, of one rank, has left partials() instead: [num_partials, num_rows,
+  // hidden_size], of up to kMaxMidTokens rows.
   float* partials() const { return partials_; }
-  void NotePartials(Sum sum, int32_t num_partials) {
-    NoteOutput(sum);
-    num_partials_ = num_partials;
-  }
+  void NotePartials(int32_t num_partials) { num_partials_ = num_partials; }
   // Or, of one rank's few rows, is a SkinnyGemm `args`, which leaves the stream
   // complete and its rows for the next one to norm. weight: of that norm.
   kernels::cuda::SkinnyGemmArgs<T> AddIn(kernels::cuda::SkinnyGemmArgs<T> args,
@@ -84,8 +74,8 @@ class ResidualStream {
   kernels::cuda::SkinnyGemmArgs<T> NormIn(
       kernels::cuda::SkinnyGemmArgs<T> args);
 
-  // To normed(). Without a weight the stream is completed only; partials of one
-  // rank need one.
+  // To normed(). Without a weight the stream is completed only; partials need
+  // one.
   absl::Status Norm(const void* weight, int32_t num_rows, cudaStream_t stream);
 
   // Of an embedding's parts, the stream's beginning: no weight.

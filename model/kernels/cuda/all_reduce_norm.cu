@@ -5,7 +5,6 @@
 
 #include "model/kernels/cuda/element.cuh"
 #include "model/kernels/cuda/launch.cuh"
-#include "model/kernels/cuda/partial_sums.cuh"
 #include "model/kernels/cuda/rank_signals.cuh"
 #include "model/kernels/cuda/reduce.cuh"
 #include "model/kernels/cuda/sent_rows.cuh"
@@ -27,84 +26,87 @@ __device__ T* X(const AllReduceNormArgs<T>& args, int32_t rank) {
   return static_cast<T*>(args.x[rank]);
 }
 
-template <typename T>
-__device__ Partials OwnPartials(const AllReduceNormArgs<T>& args) {
-  return {.data = args.partials,
-          .count = args.num_partials,
-          .stride = args.num_tokens * args.hidden_size};
-}
-
-// A token's row, which each thread has in kVecs accesses, blockDim.x apart.
+// A token's row, which a block's threads have in registers: each kVecs vectors,
+// blockDim.x apart.
 template <typename T, int kVecs>
-__global__ void __launch_bounds__(kMaxSendThreads)
-    SendKernel(const __grid_constant__ AllReduceNormArgs<T> args) {
-  constexpr int kSize = Vec<T>::kSize;
-  LetNextKernelStart();
-  const RowGroup& group = args.group;
-  const int64_t row = blockIdx.x;
-  const int64_t size = args.hidden_size;
-  const auto for_vecs = [&](auto function) {
+class HeldRows {
+ public:
+  static constexpr int kSize = Vec<T>::kSize;
+  using Values = float[kVecs][kSize];
+
+  // Reads the weight, which may be before the inputs are there.
+  __device__ explicit HeldRows(const AllReduceNormArgs<T>& args) : args_(args) {
+    if (args.weight == nullptr) return;
+    ForVecs([&](int k, int64_t i) { weight_[k] = LoadWords(args.weight + i); });
+  }
+
+  // Calls function(k, i): vector k begins at element i.
+  template <typename Function>
+  __device__ void ForVecs(Function function) const {
 #pragma unroll
     for (int k = 0; k < kVecs; ++k) {
       const int64_t i = (threadIdx.x + int64_t{k} * blockDim.x) * kSize;
-      if (i < size) function(k, i);
+      if (i < args_.hidden_size) function(k, i);
     }
-  };
-  Vec<T> weight[kVecs];
-  if (args.weight != nullptr) {
-    for_vecs([&](int k, int64_t i) { weight[k] = LoadVec(args.weight + i); });
   }
-  WaitForInputs();
-  uint32_t& calls = SignalsOf(group.regions, group.rank).sends[row];
-  const SentRow<T> sent = {group, size, row, calls + 1};
-  T* const residual = args.residual + row * size;
-  Vec<T> own[kVecs];
-  float values[kVecs][kSize] = {};
-  for_vecs([&](int k, int64_t i) {
-    float sums[kSize];
-    LoadSums</*kInFlight=*/2>(X(args, group.rank), OwnPartials(args),
-                              row * size + i, sums);
-#pragma unroll
-    for (int n = 0; n < kSize; ++n) own[k].values[n] = FromFloat<T>(sums[n]);
-    sent.Send(i, own[k]);
-    if (args.adds_residual) LoadFloats(residual + i, values[k]);
-  });
-  float squares = 0.0f;
-  for_vecs([&](int k, int64_t i) {
-    float sum[kSize];
-    sent.Sum(i, own[k], sum);
-#pragma unroll
-    for (int n = 0; n < kSize; ++n) {
-      values[k][n] = RoundTo<T>(values[k][n] + sum[n]);
-      squares += values[k][n] * values[k][n];
-    }
-    StoreFloats(residual + i, values[k]);
-  });
-  // Its barriers are also between the counter's readers and its writer.
-  const float inverse = InverseRms(squares, size, args.epsilon);
-  if (threadIdx.x == 0) calls = sent.call;
-  if (args.weight == nullptr) return;
-  for_vecs([&](int k, int64_t i) {
-#pragma unroll
-    for (int n = 0; n < kSize; ++n) {
-      values[k][n] =
-          AsFloat(weight[k].values[n]) * RoundTo<T>(values[k][n] * inverse);
-    }
-    StoreFloats(args.out + row * size + i, values[k]);
-  });
-}
 
-template <typename T>
-__device__ void JoinPartials(const AllReduceNormArgs<T>& args) {
-  const int64_t size = args.hidden_size;
-  T* const x = X(args, args.group.rank);
-  for (int64_t row = blockIdx.x; row < args.num_tokens; row += gridDim.x) {
-    ForBlock<T>(size, [&](int64_t i, auto n) {
-      float sums[n];
-      LoadSums</*kInFlight=*/2>(x, OwnPartials(args), row * size + i, sums);
-      StoreFloats(x + row * size + i, sums);
+  // The stream's row is the sum; and the norm of it. The block's barriers are
+  // in it.
+  __device__ void Finish(int64_t row, Values& sum) const {
+    const int64_t first = row * args_.hidden_size;
+    float squares = 0.0f;
+    ForVecs([&](int k, int64_t i) {
+#pragma unroll
+      for (int n = 0; n < kSize; ++n) {
+        sum[k][n] = RoundTo<T>(sum[k][n]);
+        squares += sum[k][n] * sum[k][n];
+      }
+      StoreFloats(args_.residual + first + i, sum[k]);
+    });
+    const float inverse = InverseRms(squares, args_.hidden_size, args_.epsilon);
+    if (args_.weight == nullptr) return;
+    ForVecs([&](int k, int64_t i) {
+      const Vec<T> weight = AsVec<T>(weight_[k]);
+#pragma unroll
+      for (int n = 0; n < kSize; ++n) {
+        sum[k][n] = AsFloat(weight.values[n]) * RoundTo<T>(sum[k][n] * inverse);
+      }
+      StoreFloats(args_.out + first + i, sum[k]);
     });
   }
+
+ private:
+  const AllReduceNormArgs<T>& args_;
+  uint4 weight_[kVecs] = {};
+};
+
+template <typename T, int kVecs>
+__global__ void __launch_bounds__(kMaxSendThreads)
+    SendKernel(const __grid_constant__ AllReduceNormArgs<T> args) {
+  LetNextKernelStart();
+  const HeldRows<T, kVecs> rows(args);
+  WaitForInputs();
+  const RowGroup& group = args.group;
+  const int64_t row = blockIdx.x;
+  const int64_t first = row * args.hidden_size;
+  uint32_t& calls = SignalsOf(group.regions, group.rank).sends[row];
+  const SentRow<T> sent = {group, args.hidden_size, row, calls + 1};
+  Vec<T> own[kVecs];
+  typename HeldRows<T, kVecs>::Values values = {};
+  rows.ForVecs([&](int k, int64_t i) {
+    own[k] = LoadVec(X(args, group.rank) + first + i);
+    sent.Send(i, own[k]);
+    if (args.adds_residual) LoadFloats(args.residual + first + i, values[k]);
+  });
+  rows.ForVecs([&](int k, int64_t i) {
+    float sum[rows.kSize];
+    sent.Sum(i, own[k], sum);
+#pragma unroll
+    for (int n = 0; n < rows.kSize; ++n) values[k][n] += sum[n];
+  });
+  // Its barriers are also between the counter's readers and its writer.
+  rows.Finish(row, values);
+  if (threadIdx.x == 0) calls = sent.call;
 }
 
 // Waits for the blocks of the same number of all ranks, which deal with the
@@ -124,13 +126,61 @@ __device__ void MeetRanks(const AllReduceNormArgs<T>& args) {
   if (threadIdx.x == 0) own.reads[blockIdx.x] = number;
 }
 
-template <typename T>
+// What the ranks have of a row is on its way at once, two ranks' at a time.
+template <typename T, int kVecs>
 __global__ void __launch_bounds__(kReadThreads, kMaxBlocksPerMultiprocessor)
     ReadKernel(const __grid_constant__ AllReduceNormArgs<T> args) {
+  constexpr int kInFlight = 2;
+  LetNextKernelStart();
+  const HeldRows<T, kVecs> rows(args);
+  constexpr int kSize = rows.kSize;
+  WaitForInputs();
+  if (!args.is_here) MeetRanks(args);
+  for (int64_t row = blockIdx.x; row < args.num_tokens; row += gridDim.x) {
+    const int64_t first = row * args.hidden_size;
+    uint4 residual[kVecs] = {};
+    if (args.adds_residual) {
+      rows.ForVecs([&](int k, int64_t i) {
+        residual[k] = LoadWords(args.residual + first + i);
+      });
+    }
+    typename HeldRows<T, kVecs>::Values sum = {};
+    for (int32_t rank = 0; rank < args.group.world_size; rank += kInFlight) {
+      uint4 parts[kInFlight][kVecs] = {};
+#pragma unroll
+      for (int j = 0; j < kInFlight; ++j) {
+        if (rank + j >= args.group.world_size) continue;
+        rows.ForVecs([&](int k, int64_t i) {
+          parts[j][k] = LoadWords(X(args, rank + j) + first + i);
+        });
+      }
+#pragma unroll
+      for (int j = 0; j < kInFlight; ++j) {
+#pragma unroll
+        for (int k = 0; k < kVecs; ++k) {
+          const Vec<T> part = AsVec<T>(parts[j][k]);
+#pragma unroll
+          for (int n = 0; n < kSize; ++n) sum[k][n] += AsFloat(part.values[n]);
+        }
+      }
+    }
+#pragma unroll
+    for (int k = 0; k < kVecs; ++k) {
+      const Vec<T> old = AsVec<T>(residual[k]);
+#pragma unroll
+      for (int n = 0; n < kSize; ++n) sum[k][n] += AsFloat(old.values[n]);
+    }
+    rows.Finish(row, sum);
+  }
+}
+
+// Rows of any size.
+template <typename T>
+__global__ void __launch_bounds__(kReadThreads, kMaxBlocksPerMultiprocessor)
+    ReadAnyKernel(const __grid_constant__ AllReduceNormArgs<T> args) {
   LetNextKernelStart();
   WaitForInputs();
   const int64_t size = args.hidden_size;
-  if (args.partials != nullptr) JoinPartials(args);
   if (!args.is_here) MeetRanks(args);
   for (int64_t row = blockIdx.x; row < args.num_tokens; row += gridDim.x) {
     T* const residual = args.residual + row * size;
@@ -210,9 +260,18 @@ void AllReduceNorm(const AllReduceNormArgs<T>& args, CudaStream stream) {
       kMaxBlocksPerMultiprocessor * CurrentDevice().num_multiprocessors);
   if (args.max_blocks > 0) blocks = std::min<int64_t>(blocks, args.max_blocks);
   blocks = std::min(blocks, args.num_tokens);
-  Launch(ReadKernel<T>,
-         {.grid = dim3(static_cast<uint32_t>(blocks)), .block = kReadThreads},
-         stream, args);
+  const auto launch = [&](auto* kernel, int64_t threads) {
+    Launch(kernel,
+           {.grid = dim3(static_cast<uint32_t>(blocks)),
+            .block = static_cast<uint32_t>((threads + 31) / 32 * 32)},
+           stream, args);
+  };
+  const int64_t num_vecs = args.hidden_size / Vec<T>::kSize;
+  if (args.hidden_size % Vec<T>::kSize != 0 || num_vecs > 2 * kReadThreads) {
+    return launch(ReadAnyKernel<T>, kReadThreads);
+  }
+  if (num_vecs <= kReadThreads) return launch(ReadKernel<T, 1>, num_vecs);
+  launch(ReadKernel<T, 2>, (num_vecs + 1) / 2);
 }
 
 #define DROVER_INSTANTIATE(T)            \

@@ -41,10 +41,6 @@ struct AllReduceNormArgs {
   // all ranks with kMemory. A rank may change its own again when the call after
   // this one has ended.
   RankRegions x = {};
-  // Null, or [num_partials, num_tokens, hidden_size], whose sums, rounded to T,
-  // the kernel puts into this rank's x first.
-  const float* partials = nullptr;
-  int32_t num_partials = 0;
   // Every rank's x is complete and this rank sees it: nobody is waited for.
   bool is_here = false;
   bool adds_residual = true;

@@ -57,7 +57,6 @@ struct KernelArgs {
   int32_t num_tiles = 0;     // of a thread block, at most
   int32_t num_stages = 0;    // of the ring
   int32_t stage_chunks = 0;  // of the depth, in a stage
-  int32_t num_splits = 1;    // parts of the depth
   int32_t num_squares = 0;   // parts of a row's
 };
 
@@ -88,18 +87,18 @@ struct Part {
 
 template <bool kInPairs, typename T>
 __device__ Part FindPart(const KernelArgs<T>& args) {
-  const int32_t splits = args.num_splits;
+  constexpr int32_t kSplits = kInPairs ? 2 : 1;
   const int32_t index = static_cast<int32_t>(blockIdx.x);
-  const int32_t blocks = static_cast<int32_t>(gridDim.x) / splits;
+  const int32_t blocks = static_cast<int32_t>(gridDim.x) / kSplits;
   const int32_t units = args.gemm.out_features / kUnitRows;
   const int32_t chunks = args.gemm.in_features / kDepth;
   Part part;
-  part.block = kInPairs ? index / 2 : index % blocks;
-  part.split = kInPairs ? index % 2 : index / blocks;
+  part.block = index / kSplits;
+  part.split = index % kSplits;
   part.first_unit = part.block * units / blocks;
   part.end_unit = (part.block + 1) * units / blocks;
-  part.first_chunk = part.split * chunks / splits;
-  part.num_chunks = (part.split + 1) * chunks / splits - part.first_chunk;
+  part.first_chunk = part.split * chunks / kSplits;
+  part.num_chunks = (part.split + 1) * chunks / kSplits - part.first_chunk;
   return part;
 }
 
@@ -240,18 +239,17 @@ __device__ __forceinline__ void StorePair(T* to, float first, float second) {
 
 // A token's place among staged ones, of each kRows values; the room between
 // tokens keeps threads off each other's banks.
-template <typename Value, int kRows>
-constexpr int kStagedStride = kRows + Vec<Value>::kSize;
+template <typename T, int kRows>
+constexpr int kStagedStride = kRows + Vec<T>::kSize;
 
 // Gathers a warpgroup's sums of kTokens by token: `put` gets two of a thread's
 // rows, times the token's factor, if there are any, and the token's place.
 // Begins and ends with a barrier.
-template <typename Value, int kRows, int kTokens, typename Put>
+template <typename T, int kRows, int kTokens, typename Put>
 __device__ __forceinline__ void Stage(const float (*sums)[4],
-                                      const float* factors, Value* staged,
+                                      const float* factors, T* staged,
                                       Put put) {
-  static_assert(kTokens * kStagedStride<Value, kRows> * sizeof(Value) <=
-                kStagingBytes);
+  static_assert(kTokens * kStagedStride<T, kRows> * sizeof(T) <= kStagingBytes);
   const int barrier = 1 + threadIdx.x / 128;
   const int first = threadIdx.x % 4 * 2;
   // All before the first `put`, which might write there as far as is known.
@@ -269,35 +267,27 @@ __device__ __forceinline__ void Stage(const float (*sums)[4],
 #pragma unroll
     for (int c = 0; c < 2; ++c) {
       put(sums[i][c] * scale[i][c], sums[i][2 + c] * scale[i][c],
-          staged + (8 * i + first + c) * kStagedStride<Value, kRows>);
+          staged + (8 * i + first + c) * kStagedStride<T, kRows>);
     }
   }
   NamedSync(barrier, 128);
 }
 
-// A warpgroup's sums on their way to memory: `store` gets 16 bytes of a
-// token's.
-template <typename Value, int kRows, int kTokens, typename Put, typename Store>
+// A warpgroup's sums to `out`, of which a token has `stride` elements.
+template <typename T, int kRows, int kTokens, typename Put>
 __device__ __forceinline__ void StoreByToken(
     const float (&sums)[kTokens / 8][4], const float* factors,
-    int32_t num_tokens, int32_t num_rows, unsigned char* staging, Put put,
-    Store store) {
-  constexpr int kSize = Vec<Value>::kSize;
-  constexpr int kMaxStaged = sizeof(Value) == 2 ? 64 : 32;
-  constexpr int kStaged = kTokens < kMaxStaged ? kTokens : kMaxStaged;
-  auto* const staged = reinterpret_cast<Value*>(staging);
-#pragma unroll
-  for (int begin = 0; begin < kTokens; begin += kStaged) {
-    Stage<Value, kRows, kStaged>(sums + begin / 8,
-                                 factors == nullptr ? nullptr : factors + begin,
-                                 staged, put);
-    for (int i = threadIdx.x % 128; i < kStaged * kRows / kSize; i += 128) {
-      const int token = i / (kRows / kSize);
-      const int row = i % (kRows / kSize) * kSize;
-      if (begin + token >= num_tokens || row >= num_rows) continue;
-      store(begin + token, row,
-            LoadVec(staged + token * kStagedStride<Value, kRows> + row));
-    }
+    int32_t num_tokens, int32_t num_rows, unsigned char* staging, T* out,
+    int32_t stride, Put put) {
+  constexpr int kSize = Vec<T>::kSize;
+  auto* const staged = reinterpret_cast<T*>(staging);
+  Stage<T, kRows, kTokens>(sums, factors, staged, put);
+  for (int i = threadIdx.x % 128; i < kTokens * kRows / kSize; i += 128) {
+    const int token = i / (kRows / kSize);
+    const int row = i % (kRows / kSize) * kSize;
+    if (token >= num_tokens || row >= num_rows) continue;
+    StoreGlobal(out + token * stride + row,
+                LoadVec(staged + token * kStagedStride<T, kRows> + row));
   }
 }
 
@@ -312,9 +302,8 @@ __device__ __forceinline__ float2 BiasOf(const SkinnyGemmArgs<T>& args,
 
 // Rows [first_row, end_row) are the warpgroup's.
 template <typename T, int kTokens>
-__device__ void StoreSums(const SkinnyGemmArgs<T>& args, int32_t split,
-                          int32_t first_row, int32_t end_row,
-                          const float (&sums)[kTokens / 8][4],
+__device__ void StoreSums(const SkinnyGemmArgs<T>& args, int32_t first_row,
+                          int32_t end_row, const float (&sums)[kTokens / 8][4],
                           const float* factors, unsigned char* staging) {
   constexpr int kRows = kWarpgroupUnits * kUnitRows;
   const int32_t num_rows = end_row - first_row;
@@ -324,47 +313,22 @@ __device__ void StoreSums(const SkinnyGemmArgs<T>& args, int32_t split,
   if (args.silu_mul) {
     const int32_t size = args.out_features / 2;
     const int32_t row = unit * 8 + pair;
-    T* const out = args.out + first_row / 2;
     const float2 bias =
         BiasOf(args, has_rows, first_row / 2 + row, size + first_row / 2 + row);
     StoreByToken<T, kRows / 2, kTokens>(
         sums, factors, args.num_tokens, num_rows / 2, staging,
-        [&](float gate, float up, T* to) {
+        args.out + first_row / 2, size, [&](float gate, float up, T* to) {
           to[row] = SiluMul<T>(gate + bias.x, up + bias.y);
-        },
-        [&](int32_t token, int32_t chunk, const Vec<T>& values) {
-          StoreGlobal(out + token * size + chunk, values);
         });
     return;
   }
   const int32_t row = unit * kUnitRows + 2 * pair;
-  const float2 bias = BiasOf(args, has_rows && args.partials == nullptr,
-                             first_row + row, first_row + row + 1);
-  if (args.out != nullptr) {
-    StoreByToken<T, kRows, kTokens>(
-        sums, factors, args.num_tokens, num_rows, staging,
-        [&](float first, float second, T* to) {
-          StorePair(to + row, first + bias.x, second + bias.y);
-        },
-        [&](int32_t token, int32_t chunk, const Vec<T>& values) {
-          StoreGlobal(args.out + token * args.out_features + first_row + chunk,
-                      values);
-        });
-    return;
-  }
-  float* const out =
-      (args.partials == nullptr
-           ? args.out_float
-           : args.partials + split * args.num_tokens * args.out_features) +
-      first_row;
-  StoreByToken<float, kRows, kTokens>(
-      sums, factors, args.num_tokens, num_rows, staging,
-      [&](float first, float second, float* to) {
-        to[row] = first + bias.x;
-        to[row + 1] = second + bias.y;
-      },
-      [&](int32_t token, int32_t chunk, const Vec<float>& values) {
-        StoreGlobal(out + token * args.out_features + chunk, values);
+  const float2 bias =
+      BiasOf(args, has_rows, first_row + row, first_row + row + 1);
+  StoreByToken<T, kRows, kTokens>(
+      sums, factors, args.num_tokens, num_rows, staging, args.out + first_row,
+      args.out_features, [&](float first, float second, T* to) {
+        StorePair(to + row, first + bias.x, second + bias.y);
       });
 }
 
@@ -626,8 +590,7 @@ __device__ void Consume(const KernelArgs<T>& args, const Part& part,
     const int32_t first_row = unit * kUnitRows;
     const int32_t end_row = end_unit * kUnitRows;
     if constexpr (!kInPairs) {
-      StoreSums<T, kTokens>(gemm, part.split, first_row, end_row, sums, norms,
-                            staging);
+      StoreSums<T, kTokens>(gemm, first_row, end_row, sums, norms, staging);
     } else {
       const bool has_more = unit + ring.num_units() < part.end_unit;
       JoinAndStore<T, kTokens>(args, first_row, end_row, group, has_more, sums,
@@ -651,7 +614,7 @@ template <typename T, int kTokens, bool kInPairs>
 __global__ void __launch_bounds__(kMaxThreads, 1)
     SkinnyGemmKernel(const __grid_constant__ CUtensorMap weight_map,
                      const __grid_constant__ CUtensorMap x_map,
-                     const KernelArgs<T> args) {
+                     const __grid_constant__ KernelArgs<T> args) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   extern __shared__ unsigned char memory[];
   __shared__ __align__(8) uint64_t full[kMaxStages];
@@ -714,7 +677,7 @@ int32_t NumWarpgroups(int32_t num_units) {
   return (num_units + kWarpgroupUnits - 1) / kWarpgroupUnits;
 }
 
-// The rows of one part of the depth: each block has tiles of num_units.
+// The rows: each block, or pair of them, has tiles of num_units.
 struct Deal {
   int32_t num_blocks = 1;
   int32_t num_tiles = 1;
@@ -722,10 +685,10 @@ struct Deal {
 };
 
 // At most 256 rows at once.
-Deal DealOut(int32_t out_features, int32_t num_splits, int32_t min_tiles) {
+Deal DealOut(int32_t out_features, bool in_pairs, int32_t min_tiles) {
   const int32_t units = std::max(1, out_features / kUnitRows);
-  const int32_t blocks =
-      std::clamp(CurrentDevice().num_multiprocessors / num_splits, 1, units);
+  const int32_t blocks = std::clamp(
+      CurrentDevice().num_multiprocessors / (in_pairs ? 2 : 1), 1, units);
   const int32_t each = (units + blocks - 1) / blocks;
   Deal deal;
   deal.num_blocks = (units + each - 1) / each;
@@ -761,11 +724,11 @@ void LaunchSkinny(const SkinnyGemmArgs<T>& args, const SkinnyGemmShape& shape,
       .num_tiles = tiles,
       .num_stages = shape.num_stages,
       .stage_chunks = shape.stage_chunks,
-      .num_splits = shape.num_splits,
       .num_squares = NumSquares(shape.num_blocks, tiles, shape.num_units)};
   Launch(
       SkinnyGemmKernel<T, kTokens, kInPairs>,
-      {.grid = dim3(static_cast<uint32_t>(shape.num_splits * shape.num_blocks)),
+      {.grid =
+           dim3(static_cast<uint32_t>((kInPairs ? 2 : 1) * shape.num_blocks)),
        .block = static_cast<uint32_t>(
            128 * warpgroups + 32 +
            (args.x_squares != nullptr ? 32 * kNormWarps : 0)),
@@ -782,9 +745,7 @@ void LaunchSkinny(const SkinnyGemmArgs<T>& args, const SkinnyGemmShape& shape,
 template <typename T>
 bool SkinnyGemmSupported(const SkinnyGemmArgs<T>& args) {
   const bool adds = args.residual != nullptr;
-  const bool is_plain =
-      args.out != nullptr && args.partials == nullptr && !args.silu_mul;
-  return sizeof(T) == 2 && TensorMapsSupported() && (is_plain || !adds) &&
+  return sizeof(T) == 2 && TensorMapsSupported() && !(args.silu_mul && adds) &&
          (adds || args.norm_weight == nullptr) && args.num_tokens >= 1 &&
          args.num_tokens <= kMaxSkinnyTokens &&
          args.in_features % kDepth == 0 && args.out_features % kUnitRows == 0;
@@ -795,16 +756,12 @@ template <typename T>
 SkinnyGemmShape ChooseSkinnyGemmShape(const SkinnyGemmArgs<T>& args) {
   SkinnyGemmShape shape;
   // Of more than 32 tokens x would take more of the ring than the weight.
-  const bool is_plain = args.out != nullptr && !args.silu_mul;
-  const bool in_pairs =
-      args.residual != nullptr || (is_plain && args.num_tokens > 32);
-  shape.num_splits = args.partials != nullptr ? args.num_partials
-                     : in_pairs               ? 2
-                                              : 1;
+  shape.in_pairs =
+      args.residual != nullptr || (!args.silu_mul && args.num_tokens > 32);
   // One tile's SiLU is then beside the reading of another's rows.
   const bool is_halved = args.silu_mul && args.num_tokens > 32;
   const Deal deal =
-      DealOut(args.out_features, shape.num_splits, is_halved ? 2 : 1);
+      DealOut(args.out_features, shape.in_pairs, is_halved ? 2 : 1);
   shape.num_blocks = deal.num_blocks;
   shape.num_units = deal.num_units;
   const int32_t chunk_bytes = ChunkBytes(shape.num_units, args.num_tokens);
@@ -833,7 +790,7 @@ template <typename T>
 void SkinnyGemm(const SkinnyGemmArgs<T>& args, const SkinnyGemmShape& shape,
                 CudaStream stream) {
   if constexpr (sizeof(T) == 2) {
-    return shape.num_splits == 2 && args.partials == nullptr
+    return shape.in_pairs
                ? LaunchSkinny<T, /*kInPairs=*/true>(args, shape, stream)
                : LaunchSkinny<T, /*kInPairs=*/false>(args, shape, stream);
   }
@@ -845,7 +802,7 @@ void SkinnyGemm(const SkinnyGemmArgs<T>& args, CudaStream stream) {
 }
 
 int32_t NumSquares(int32_t out_features) {
-  const Deal deal = DealOut(out_features, /*num_splits=*/2, /*min_tiles=*/1);
+  const Deal deal = DealOut(out_features, /*in_pairs=*/true, /*min_tiles=*/1);
   return NumSquares(deal.num_blocks, deal.num_tiles, deal.num_units);
 }
 

@@ -27,13 +27,7 @@ struct SkinnyGemmArgs {
   const float* x_squares = nullptr;
   int32_t num_x_squares = 0;
   float epsilon = 0.0f;
-  // Exactly one of the three; out_float is for logits, without the rounding.
-  T* out = nullptr;            // [num_tokens, out_features], half with silu_mul
-  float* out_float = nullptr;  // [num_tokens, out_features]
-  // [num_partials, num_tokens, out_features]: sums over parts of the depth,
-  // without bias and residual, for JoinRmsNorm.
-  float* partials = nullptr;
-  int32_t num_partials = 0;
+  T* out = nullptr;  // [num_tokens, out_features], half with silu_mul
   // With a residual, for the norm that follows: its weight [out_features];
   // where out * norm_weight goes, as out; and of out's squares each row's sum,
   // in parts: [num_tokens, NumSquares()]. Or null.
@@ -61,10 +55,10 @@ int32_t NumSquares(int32_t out_features);
 
 // How the work is dealt out. SkinnyGemm chooses; tests try others.
 struct SkinnyGemmShape {
-  // Parts of the depth: num_partials; 2 with a residual; else 1 or, to `out`
-  // without silu_mul, 2. Those 2 are joined.
-  int32_t num_splits = 1;
-  int32_t num_blocks = 1;  // thread blocks that share the rows of each part
+  // Two thread blocks have half of the depth each, and join their sums: always
+  // with a residual, never with silu_mul.
+  bool in_pairs = false;
+  int32_t num_blocks = 1;  // that share the rows, or pairs of them
   int32_t num_units = 1;   // of 16 rows, that a block has at once: up to 16
   // How its ring is divided: into at most 8 stages.
   int32_t num_stages = 2;

@@ -100,8 +100,9 @@ class AllReduceNormTest : public testing::TestWithParam<int32_t> {
 };
 
 TEST_P(AllReduceNormTest, AddsTheSumToTheResidualStreamAndNormsIt) {
-  // Sent and read, with more rows than blocks; 4099 fills no access.
-  for (const int64_t hidden_size : {512, 8192, 4099}) {
+  // Sent and read, with more rows than blocks; 4099 fills no access, 10240 is
+  // read by more than two of a thread.
+  for (const int64_t hidden_size : {512, 5120, 8192, 10240, 4099}) {
     const RankStreams ranks = MakeRanks(hidden_size);
     const int64_t sent = std::min<int64_t>(kMaxSentTokens, 128 / world_size());
     for (const int64_t num_tokens : {int64_t{1}, sent, kMaxSentTokens + 1,
@@ -138,34 +139,18 @@ TEST_P(AllReduceNormTest, AddsTheSumToTheResidualStreamAndNormsIt) {
   }
 }
 
-TEST_P(AllReduceNormTest, TakesSumsInPartsAndMayBeginTheStream) {
+TEST_P(AllReduceNormTest, MayBeginTheStream) {
   constexpr int64_t kHidden = 1024;
   const RankStreams ranks = MakeRanks(kHidden);
   for (const int64_t num_tokens : {int64_t{12}, kMaxSentTokens + 16}) {
     const int64_t count = num_tokens * kHidden;
-    const auto first = EachRanks(count);
-    const auto second = EachRanks(count);
-    std::vector<std::vector<BFloat16>> sums;
-    std::vector<std::vector<float>> parts;
-    for (size_t rank = 0; rank < first.size(); ++rank) {
-      std::vector<float>& own = parts.emplace_back();
-      for (const BFloat16 value : first[rank]) own.push_back(ToFloat(value));
-      for (const BFloat16 value : second[rank]) own.push_back(ToFloat(value));
-      std::vector<BFloat16>& sum = sums.emplace_back();
-      for (size_t i = 0; i < first[rank].size(); ++i) {
-        sum.push_back(
-            ToBFloat16(ToFloat(first[rank][i]) + ToFloat(second[rank][i])));
-      }
-    }
-    const RankArrays<BFloat16> x = MakeRankArrays(first);  // to be overwritten
-    const RankArrays<float> partials = MakeRankArrays(parts);
+    const auto sums = EachRanks(count);
+    const RankArrays<BFloat16> x = MakeRankArrays(sums);
     const RankArrays<BFloat16> residual = Same(RandomArray(count, random_));
     ranks.Run([&](int32_t rank, cudaStream_t stream) {
       const auto index = static_cast<size_t>(rank);
       AllReduceNorm<BFloat16>({.group = Group(ranks, rank),
                                .x = Pointers(x),
-                               .partials = partials[index]->get(),
-                               .num_partials = 2,
                                .adds_residual = false,
                                .residual = residual[index]->get(),
                                .num_tokens = num_tokens,

@@ -26,11 +26,10 @@ struct Case {
   int32_t num_units = 1;
   int32_t num_stages = 2;
   int32_t stage_chunks = 1;
-  int32_t num_partials = 0;
+  bool in_pairs = false;
   bool silu_mul = false;
   bool has_bias = false;
-  bool has_residual = false;
-  bool to_float = false;
+  bool has_residual = false;  // in pairs, too
 };
 
 std::ostream& operator<<(std::ostream& out, const Case& c) {
@@ -61,19 +60,12 @@ class SkinnyGemmTest : public testing::TestWithParam<Case> {
     const DeviceArray<BFloat16> weight(weight_);
     const DeviceArray<BFloat16> bias(bias_);
     const DeviceArray<BFloat16> out(residual_);  // in place, as the model does
-    const DeviceArray<float> out_float(std::vector<float>(residual_.size()));
-    const DeviceArray<float> partials(
-        std::vector<float>(c_.num_partials * residual_.size()));
-    const bool to_out = !c_.to_float && c_.num_partials == 0;
     const SkinnyGemmArgs<BFloat16> args = {
         .x = x.get(),
         .weight = weight.get(),
         .bias = c_.has_bias ? bias.get() : nullptr,
         .residual = c_.has_residual ? out.get() : nullptr,
-        .out = to_out ? out.get() : nullptr,
-        .out_float = c_.to_float ? out_float.get() : nullptr,
-        .partials = c_.num_partials > 0 ? partials.get() : nullptr,
-        .num_partials = c_.num_partials,
+        .out = out.get(),
         .silu_mul = c_.silu_mul,
         .num_tokens = c_.num_tokens,
         .in_features = c_.in_features,
@@ -82,20 +74,16 @@ class SkinnyGemmTest : public testing::TestWithParam<Case> {
     if (c_.num_blocks == 0) {
       SkinnyGemm(args, nullptr);
     } else {
-      SkinnyGemm(
-          args,
-          {.num_splits = c_.has_residual ? 2 : std::max(1, c_.num_partials),
-           .num_blocks = c_.num_blocks,
-           .num_units = c_.num_units,
-           .num_stages = c_.num_stages,
-           .stage_chunks = c_.stage_chunks},
-          nullptr);
+      SkinnyGemm(args,
+                 {.in_pairs = c_.in_pairs || c_.has_residual,
+                  .num_blocks = c_.num_blocks,
+                  .num_units = c_.num_units,
+                  .num_stages = c_.num_stages,
+                  .stage_chunks = c_.stage_chunks},
+                 nullptr);
     }
     EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
-    if (c_.num_partials > 0) {
-      return SumOfParts(partials.Read(), residual_.size());
-    }
-    return c_.to_float ? out_float.Read() : ToFloats(out.Read());
+    return ToFloats(out.Read());
   }
 
   // The linear layer's sum, and that of its terms' magnitudes.
@@ -119,8 +107,7 @@ TEST_P(SkinnyGemmTest, EqualsTheSum) {
   for (int32_t token = 0; token < c_.num_tokens; ++token) {
     for (int32_t row = 0; row < out_size(); ++row) {
       auto [sum, magnitude] = Sum(token, row);
-      double rounding =
-          c_.to_float || c_.num_partials > 0 ? 0.0 : std::abs(sum) / 64 + 1e-3;
+      double rounding = std::abs(sum) / 64 + 1e-3;
       if (c_.silu_mul) {
         const auto [up, up_magnitude] = Sum(token, out_size() + row);
         rounding += std::abs(up) * (std::abs(sum) / 64 + 1e-3);
@@ -142,7 +129,7 @@ TEST_P(SkinnyGemmTest, IsTheSameEachTime) { EXPECT_EQ(Run(), Run()); }
 INSTANTIATE_TEST_SUITE_P(
     Shapes, SkinnyGemmTest,
     testing::Values(
-        Case{.num_units = 2, .to_float = true}, Case{.to_float = true},
+        Case{.num_units = 2}, Case{},
         Case{.num_tokens = 5,
              .in_features = 256,
              .out_features = 80,
@@ -159,8 +146,7 @@ INSTANTIATE_TEST_SUITE_P(
              .out_features = 1040,
              .num_blocks = 4,
              .num_units = 3,
-             .stage_chunks = 4,
-             .to_float = true},
+             .stage_chunks = 4},
         Case{.num_tokens = 33,
              .in_features = 1024,
              .out_features = 640,
@@ -200,8 +186,7 @@ INSTANTIATE_TEST_SUITE_P(
              .in_features = 512,
              .out_features = 1104,
              .num_blocks = 3,
-             .num_units = 13,
-             .to_float = true},
+             .num_units = 13},
         Case{.num_tokens = 5,
              .in_features = 512,
              .out_features = 816,
@@ -214,7 +199,7 @@ INSTANTIATE_TEST_SUITE_P(
              .num_blocks = 2,
              .num_units = 16,
              .has_bias = true},
-        // Parts of a depth that does not divide evenly.
+        // Pairs, of a depth that does not divide evenly.
         Case{.num_tokens = 64,
              .in_features = 1344,
              .out_features = 320,
@@ -222,23 +207,18 @@ INSTANTIATE_TEST_SUITE_P(
              .num_units = 4,
              .num_stages = 3,
              .stage_chunks = 2,
-             .num_partials = 4},
-        // More parts than there is depth.
-        Case{.num_tokens = 3,
-             .in_features = 128,
-             .num_units = 2,
-             .num_partials = 4},
+             .in_pairs = true},
+        // One of the pair has nothing.
+        Case{.num_tokens = 3, .num_units = 2, .in_pairs = true},
         // Its own choice.
         Case{.num_tokens = 64,
              .in_features = 2816,
              .out_features = 4096,
-             .num_blocks = 0,
-             .num_partials = 2},
+             .num_blocks = 0},
         Case{.num_tokens = 5,
              .in_features = 1024,
              .out_features = 5120,
-             .num_blocks = 0,
-             .num_partials = 2},
+             .num_blocks = 0},
         Case{.num_tokens = 32,
              .in_features = 1024,
              .out_features = 11008,
@@ -259,62 +239,6 @@ INSTANTIATE_TEST_SUITE_P(
              .out_features = 28672,
              .num_blocks = 0,
              .silu_mul = true}));
-
-// What parts are for: the residual stream and its norm come out as they would
-// from the whole sums.
-TEST(JoinRmsNormTest, EqualsAddingAndNorming) {
-  constexpr int32_t kTokens = 9;
-  constexpr int32_t kDepth = 512;
-  constexpr int32_t kSize = 256;
-  std::mt19937 random(5);
-  const DeviceArray<BFloat16> x(RandomArray(kTokens * kDepth, random));
-  const DeviceArray<BFloat16> weight(RandomArray(kSize * kDepth, random));
-  const DeviceArray<BFloat16> norm(RandomArray(kSize, random));
-  const std::vector<BFloat16> stream = RandomArray(kTokens * kSize, random);
-  const DeviceArray<BFloat16> whole(stream);
-  const DeviceArray<BFloat16> joined(stream);
-  const DeviceArray<BFloat16> whole_out(stream);
-  const DeviceArray<BFloat16> joined_out(stream);
-  const DeviceArray<float> partials(std::vector<float>(3 * kTokens * kSize));
-  SkinnyGemmArgs<BFloat16> args = {.x = x.get(),
-                                   .weight = weight.get(),
-                                   .residual = whole.get(),
-                                   .out = whole.get(),
-                                   .num_tokens = kTokens,
-                                   .in_features = kDepth,
-                                   .out_features = kSize};
-  if (!SkinnyGemmSupported(args)) GTEST_SKIP() << "not on this GPU";
-  SkinnyGemm(args, nullptr);
-  RmsNorm<BFloat16>({.x = whole.get(),
-                     .weight = norm.get(),
-                     .out = whole_out.get(),
-                     .num_tokens = kTokens,
-                     .hidden_size = kSize},
-                    nullptr);
-  args.residual = args.out = nullptr;
-  args.partials = partials.get();
-  args.num_partials = 3;
-  SkinnyGemm(args, nullptr);
-  JoinRmsNorm<BFloat16>({.residual = joined.get(),
-                         .partials = partials.get(),
-                         .weight = norm.get(),
-                         .out = joined_out.get(),
-                         .num_partials = 3,
-                         .num_tokens = kTokens,
-                         .hidden_size = kSize},
-                        nullptr);
-  ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
-  const std::vector<float> expected = ToFloats(whole.Read());
-  const std::vector<float> actual = ToFloats(joined.Read());
-  const std::vector<float> expected_out = ToFloats(whole_out.Read());
-  const std::vector<float> actual_out = ToFloats(joined_out.Read());
-  for (size_t i = 0; i < expected.size(); ++i) {
-    // Another order of adding may round to the neighbour.
-    ASSERT_NEAR(actual[i], expected[i], std::abs(expected[i]) / 64 + 1e-3);
-    ASSERT_NEAR(actual_out[i], expected_out[i],
-                std::abs(expected_out[i]) / 32 + 1e-2);
-  }
-}
 
 struct NormCase {
   int32_t num_tokens = 1;
