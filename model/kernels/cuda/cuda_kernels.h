@@ -32,10 +32,8 @@ void GatherPart(const GatherPartArgs<T>& args, CudaStream stream);
 template <typename T>
 void RmsNorm(const RmsNormArgs<T>& args, CudaStream stream);
 
-template <typename T>
-void AddRmsNorm(const AddRmsNormArgs<T>& args, CudaStream stream);
-
-// AddRmsNorm of the sums of `partials`, rounded to T: what products leave.
+// residual += the sums of `partials`, rounded to T: what products leave; out =
+// RmsNorm(residual).
 template <typename T>
 struct JoinRmsNormArgs {
   T* residual = nullptr;            // [num_tokens, hidden_size], updated

@@ -32,13 +32,12 @@ constexpr int32_t kMaxRingBytes = 224 << 10;
 template <int kGroups>
 constexpr int kMaxRows = kGroups <= 3 ? 224 : 128;
 
-template <typename T>
-struct KernelArgs {
-  MidGemmArgs<T> gemm;
-  int32_t num_tiles = 0;   // of the rows
-  int32_t num_stages = 0;  // of the ring
-  int32_t num_splits = 1;  // parts of the depth
-};
+template <int kGroups, int kRows>
+constexpr int32_t kStageBytes = (kRows + kGroups * kGroupTokens) *
+                                static_cast<int32_t>(kRowBytes);
+template <int kGroups, int kRows>
+constexpr int kStages = std::min(kMaxStages,
+                                 kMaxRingBytes / kStageBytes<kGroups, kRows>);
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
@@ -72,14 +71,12 @@ template <int kGroups, int kRows>
 class Ring : public StageBarriers {
  public:
   static constexpr uint32_t kWeightBytes = kRows * kRowBytes;
-  static constexpr uint32_t kStageBytes =
-      kWeightBytes + kGroups * kGroupTokens * kRowBytes;
 
   __device__ Ring(uint32_t memory, const StageBarriers& barriers)
       : StageBarriers(barriers), memory_(memory) {}
 
   __device__ uint32_t Weight(int stage) const {
-    return memory_ + stage * kStageBytes;
+    return memory_ + stage * kStageBytes<kGroups, kRows>;
   }
   __device__ uint32_t X(int stage) const {
     return Weight(stage) + kWeightBytes;
@@ -89,35 +86,35 @@ class Ring : public StageBarriers {
   const uint32_t memory_;
 };
 
-// What this thread block does.
+// What this thread block does: of a grid of tiles of the rows, by parts of the
+// depth.
 struct Part {
-  int32_t tile = 0;         // of the rows
-  int32_t split = 0;        // of the depth
+  int32_t tile = 0;
+  int32_t split = 0;
   int32_t first_chunk = 0;  // of the depth
   int32_t num_chunks = 0;
 };
 
 template <typename T>
-__device__ Part FindPart(const KernelArgs<T>& args) {
-  const int32_t chunks = args.gemm.in_features / kDepth;
-  const auto index = static_cast<int32_t>(blockIdx.x);
+__device__ Part FindPart(const MidGemmArgs<T>& args) {
+  const int32_t chunks = args.in_features / kDepth;
+  const auto splits = static_cast<int32_t>(gridDim.y);
   Part part;
-  part.tile = index % args.num_tiles;
-  part.split = index / args.num_tiles;
-  part.first_chunk = part.split * chunks / args.num_splits;
-  part.num_chunks =
-      (part.split + 1) * chunks / args.num_splits - part.first_chunk;
+  part.tile = static_cast<int32_t>(blockIdx.x);
+  part.split = static_cast<int32_t>(blockIdx.y);
+  part.first_chunk = part.split * chunks / splits;
+  part.num_chunks = (part.split + 1) * chunks / splits - part.first_chunk;
   return part;
 }
 
 // One thread's walk over all chunks.
 template <typename T, int kGroups, int kRows>
 __device__ void Produce(const CUtensorMap& weight_map, const CUtensorMap& x_map,
-                        const KernelArgs<T>& args, const Part& part,
+                        const MidGemmArgs<T>& args, const Part& part,
                         const Ring<kGroups, kRows>& ring) {
   const uint64_t policy = EvictFirst();
   const uint32_t bytes =
-      ring.kWeightBytes + RowsOfX(args.gemm.num_tokens) * kRowBytes;
+      ring.kWeightBytes + RowsOfX(args.num_tokens) * kRowBytes;
   const auto start_weight = [&](int stage, int32_t chunk) {
     ring.full(stage).ArriveExpecting(bytes);
     StartBoxCopy(ring.Weight(stage), weight_map, ring.full(stage), policy,
@@ -176,21 +173,20 @@ __device__ void Sum(const Part& part, const Ring<kGroups, kRows>& ring,
 }
 
 template <typename T, int kGroups, int kRows>
-__device__ void StorePartials(const KernelArgs<T>& args, const Part& part,
+__device__ void StorePartials(const MidGemmArgs<T>& args, const Part& part,
                               const Sums<kGroups, kRows>& sums) {
-  const MidGemmArgs<T>& gemm = args.gemm;
   const int32_t row = part.tile * kRows + threadIdx.x % 4 * 4;
 #pragma unroll
   for (int t = 0; t < 2; ++t) {
     const int32_t token = threadIdx.x / 32 * 16 + t * 8 + threadIdx.x % 32 / 4;
-    if (token >= gemm.num_tokens) continue;
+    if (token >= args.num_tokens) continue;
     float* const out =
-        gemm.partials +
-        (int64_t{part.split} * gemm.num_tokens + token) * gemm.out_features +
+        args.partials +
+        (int64_t{part.split} * args.num_tokens + token) * args.out_features +
         row;
 #pragma unroll
     for (int u = 0; u < kRows / kUnitRows; ++u) {
-      if (row + u * kUnitRows >= gemm.out_features) break;
+      if (row + u * kUnitRows >= args.out_features) break;
       StoreGlobal(out + u * kUnitRows,
                   Vec<float>{{sums.Get(u, t, 0), sums.Get(u, t, 1),
                               sums.Get(u, t, 2), sums.Get(u, t, 3)}});
@@ -200,13 +196,12 @@ __device__ void StorePartials(const KernelArgs<T>& args, const Part& part,
 
 // staging: the ring, when all have come here.
 template <typename T, int kGroups, int kRows>
-__device__ void StoreActivated(const KernelArgs<T>& args, const Part& part,
+__device__ void StoreActivated(const MidGemmArgs<T>& args, const Part& part,
                                unsigned char* staging,
                                const Sums<kGroups, kRows>& sums) {
   constexpr int kUnits = kRows / kUnitRows;
   // The room between tokens keeps threads off each other's banks.
   constexpr int kStride = 8 * kUnits + (kUnits % 2 == 0 ? 8 : 16);
-  const MidGemmArgs<T>& gemm = args.gemm;
   const int warp = threadIdx.x / 32;
   const int lane = threadIdx.x % 32;
   T* const staged = reinterpret_cast<T*>(staging) + warp * 16 * kStride;
@@ -223,12 +218,12 @@ __device__ void StoreActivated(const KernelArgs<T>& args, const Part& part,
     }
   }
   __syncwarp();
-  const int32_t size = gemm.out_features / 2;
+  const int32_t size = args.out_features / 2;
   for (int i = lane; i < 16 * kUnits; i += 32) {
     const int32_t token = warp * 16 + i / kUnits;
     const int32_t column = part.tile * (kRows / 2) + i % kUnits * 8;
-    if (token >= gemm.num_tokens || column >= size) continue;
-    StoreGlobal(gemm.activated + int64_t{token} * size + column,
+    if (token >= args.num_tokens || column >= size) continue;
+    StoreGlobal(args.activated + int64_t{token} * size + column,
                 LoadVec(staged + i / kUnits * kStride + i % kUnits * 8));
   }
 }
@@ -239,7 +234,7 @@ template <typename T, int kGroups, int kRows>
 __global__ void __launch_bounds__(128 * (kGroups + 1), 1)
     MidGemmKernel(const __grid_constant__ CUtensorMap weight_map,
                   const __grid_constant__ CUtensorMap x_map,
-                  const KernelArgs<T> args) {
+                  const __grid_constant__ MidGemmArgs<T> args) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   extern __shared__ unsigned char memory[];
   __shared__ __align__(8) uint64_t full[kMaxStages];
@@ -247,8 +242,9 @@ __global__ void __launch_bounds__(128 * (kGroups + 1), 1)
   LetNextKernelStart();
   unsigned char* const aligned =
       memory + (1024 - SharedAddress(memory) % 1024) % 1024;
-  const Ring<kGroups, kRows> ring(SharedAddress(aligned),
-                                  StageBarriers(full, empty, args.num_stages));
+  const Ring<kGroups, kRows> ring(
+      SharedAddress(aligned),
+      StageBarriers(full, empty, kStages<kGroups, kRows>));
   const Part part = FindPart(args);
   if (threadIdx.x == 128 * kGroups) ring.Init(4 * kGroups);
   __syncthreads();
@@ -263,7 +259,7 @@ __global__ void __launch_bounds__(128 * (kGroups + 1), 1)
   Sums<kGroups, kRows> sums;
   WaitForInputs();
   Sum<T>(part, ring, sums);
-  if (args.gemm.activated != nullptr) {
+  if (args.activated != nullptr) {
     StoreActivated(args, part, aligned, sums);
   } else {
     StorePartials(args, part, sums);
@@ -282,25 +278,18 @@ void LaunchMid(const MidGemmArgs<T>& args, CudaStream stream) {
     return true;
   }();
   static_cast<void>(allowed);
-  constexpr int32_t kStageBytes =
-      (kRows + kGroups * kGroupTokens) * static_cast<int32_t>(kRowBytes);
-  constexpr int32_t kStages = std::min(kMaxStages, kMaxRingBytes / kStageBytes);
   const bool is_silu = args.activated != nullptr;
-  const KernelArgs<T> kernel_args = {
-      .gemm = args,
-      .num_tiles = (args.out_features + kRows - 1) / kRows,
-      .num_stages = kStages,
-      .num_splits = is_silu ? 1 : args.num_partials};
+  const int32_t tiles = (args.out_features + kRows - 1) / kRows;
   Launch(MidGemmKernel<T, kGroups, kRows>,
-         {.grid = dim3(static_cast<uint32_t>(kernel_args.num_tiles *
-                                             kernel_args.num_splits)),
+         {.grid = dim3(static_cast<uint32_t>(tiles),
+                       static_cast<uint32_t>(is_silu ? 1 : args.num_partials)),
           .block = 128 * (kGroups + 1),
-          .shared_bytes = kStages * kStageBytes + 1024},
+          .shared_bytes =
+              kStages<kGroups, kRows> * kStageBytes<kGroups, kRows> + 1024},
          stream,
          WeightMap(args.weight, args.out_features, args.in_features, is_silu,
                    /*units=*/kRows / kUnitRows, /*chunks=*/1),
-         XMap(args.x, args.num_tokens, args.in_features, /*chunks=*/1),
-         kernel_args);
+         XMap(args.x, args.num_tokens, args.in_features, /*chunks=*/1), args);
 }
 
 // A thread block's rows: as few as let all blocks of a split run at once, or

@@ -6,7 +6,6 @@
 #include "model/kernels/cuda/cuda_kernels.h"
 #include "model/kernels/cuda/element.cuh"
 #include "model/kernels/cuda/launch.cuh"
-#include "model/kernels/cuda/partial_sums.cuh"
 #include "model/kernels/cuda/reduce.cuh"
 
 // The kernels that treat each token by itself: one thread block per token.
@@ -40,12 +39,59 @@ __global__ void __launch_bounds__(kRowThreads)
   });
 }
 
+// Sums that lie in parts.
+struct Partials {
+  const float* data = nullptr;
+  int32_t count = 0;
+  int64_t stride = 0;
+};
+
+template <int n>
+__device__ __forceinline__ void LoadParts(const float* from, float (&to)[n]) {
+  if constexpr (n == 1) {
+    to[0] = *from;
+  } else {
+#pragma unroll
+    for (int k = 0; k < n; k += 4) {
+      *reinterpret_cast<float4*>(to + k) =
+          *reinterpret_cast<const float4*>(from + k);
+    }
+  }
+}
+
+// Elements [i, i + n), rounded to T. Up to four parts are on their way at once.
+template <typename T, int n>
+__device__ void LoadSums(const Partials& partials, int64_t i,
+                         float (&sums)[n]) {
+  constexpr int kInFlight = 4;
+#pragma unroll
+  for (int k = 0; k < n; ++k) sums[k] = 0.0f;
+  for (int32_t first = 0; first < partials.count; first += kInFlight) {
+    const float* const from = partials.data + first * partials.stride + i;
+    alignas(16) float parts[kInFlight][n] = {};
+#pragma unroll
+    for (int j = 0; j < kInFlight; ++j) {
+      if (first + j < partials.count) {
+        LoadParts(from + j * partials.stride, parts[j]);
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < kInFlight; ++j) {
+#pragma unroll
+      for (int k = 0; k < n; ++k) sums[k] += parts[j][k];
+    }
+  }
+#pragma unroll
+  for (int k = 0; k < n; ++k) sums[k] = RoundTo<T>(sums[k]);
+}
+
+// Of x or, kJoins, of a residual stream that the sums of partials are added to.
 template <typename T>
 struct NormedRows {
   const T* x = nullptr;
-  Partials partials;  // instead of x
+  Partials partials;
+  T* residual = nullptr;
   const T* weight = nullptr;
-  T* residual = nullptr;  // null, or x is added to it first
   T* out = nullptr;
   int64_t size = 0;
   float epsilon = 0.0f;
@@ -55,19 +101,16 @@ struct NormedRows {
 template <bool kJoins, typename T, int n>
 __device__ float LoadNormed(const NormedRows<T>& args, int64_t i,
                             float (&v)[n]) {
-  Held<T, n> residual = {};
-  if (args.residual != nullptr) residual = Hold<n>(args.residual + i);
   if constexpr (kJoins) {
-    LoadSums</*kInFlight=*/4>(args.x, args.partials, i, v);
-  } else {
-    LoadFloats(args.x + i, v);
-  }
-  if (args.residual != nullptr) {
+    const Held<T, n> residual = Hold<n>(args.residual + i);
+    LoadSums<T>(args.partials, i, v);
     float r[n];
     AsFloats(residual, r);
 #pragma unroll
     for (int k = 0; k < n; ++k) v[k] = RoundTo<T>(v[k] + r[k]);
     StoreFloats(args.residual + i, v);
+  } else {
+    LoadFloats(args.x + i, v);
   }
   float squares = 0.0f;
 #pragma unroll
@@ -126,7 +169,7 @@ __global__ void __launch_bounds__(kRowThreads)
   LetNextKernelStart();
   WaitForInputs();
   const int64_t row = blockIdx.x * args.size;
-  const T* const normed = args.residual != nullptr ? args.residual : args.x;
+  const T* const normed = kJoins ? args.residual : args.x;
   float squares = 0.0f;
   ForBlock<T>(args.size, [&](int64_t i, auto n) {
     float v[n];
@@ -295,24 +338,13 @@ void RmsNorm(const RmsNormArgs<T>& args, CudaStream stream) {
 }
 
 template <typename T>
-void AddRmsNorm(const AddRmsNormArgs<T>& args, CudaStream stream) {
-  LaunchNorm</*kJoins=*/false, T>({.x = args.x,
-                                   .weight = args.weight,
-                                   .residual = args.residual,
-                                   .out = args.out,
-                                   .size = args.hidden_size,
-                                   .epsilon = args.epsilon},
-                                  args.num_tokens, stream);
-}
-
-template <typename T>
 void JoinRmsNorm(const JoinRmsNormArgs<T>& args, CudaStream stream) {
   LaunchNorm</*kJoins=*/true, T>(
       {.partials = {.data = args.partials,
                     .count = args.num_partials,
                     .stride = args.num_tokens * args.hidden_size},
-       .weight = args.weight,
        .residual = args.residual,
+       .weight = args.weight,
        .out = args.out,
        .size = args.hidden_size,
        .epsilon = args.epsilon},
@@ -355,7 +387,6 @@ void ConvertToFloat(const ToFloatArgs<T>& args, CudaStream stream) {
   template void GatherRows(const GatherRowsArgs<T>&, CudaStream);   \
   template void GatherPart(const GatherPartArgs<T>&, CudaStream);   \
   template void RmsNorm(const RmsNormArgs<T>&, CudaStream);         \
-  template void AddRmsNorm(const AddRmsNormArgs<T>&, CudaStream);   \
   template void JoinRmsNorm(const JoinRmsNormArgs<T>&, CudaStream); \
   template void RopeAppend(const RopeAppendArgs<T>&, CudaStream);   \
   template void SiluMul(const SiluMulArgs<T>&, CudaStream);         \
