@@ -10,6 +10,14 @@
 namespace drover::cuda {
 namespace {
 
+// Whether its tokens were known when it was admitted; else they are the
+// device's, and the host has not seen them.
+bool HasIds(const SlotWork& work) {
+  return work.slot->num_computed < work.slot->num_admitted;
+}
+
+}  // namespace
+
 kernels::cuda::SlotSampling ToSlotSampling(const SamplingParams& params) {
   kernels::cuda::SlotSampling sampling = {
       .seed = params.seed,
@@ -28,14 +36,6 @@ kernels::cuda::SlotSampling ToSlotSampling(const SamplingParams& params) {
   }
   return sampling;
 }
-
-// Whether its tokens were known when it was admitted; else they are the
-// device's, and the host has not seen them.
-bool HasIds(const SlotWork& work) {
-  return work.slot->num_computed < work.slot->num_admitted;
-}
-
-}  // namespace
 
 absl::StatusOr<PlanUpload> PlanUpload::Create(const UploadLimits& limits) {
   PlanUpload upload(limits);

@@ -12,8 +12,10 @@
 #include "model/cuda/cuda_llama.h"
 #include "model/cuda/memory.h"
 #include "model/cuda/step_kernels.h"
+#include "model/kernels/cuda/sampling_kernels.h"
 #include "model/slot_table.h"
 #include "scheduler/batch_plan.h"
+#include "scheduler/sampling_params.h"
 
 namespace drover::cuda {
 
@@ -26,6 +28,9 @@ struct WorkRecord {
   int32_t first_score = -1;  // of the step's prompt scores
   int32_t num_scores = 0;
 };
+
+// How a slot's sequence chooses, as the device reads it.
+kernels::cuda::SlotSampling ToSlotSampling(const SamplingParams& params);
 
 struct UploadLimits {
   int32_t num_slots = 0;

@@ -45,18 +45,22 @@ ExecutorHarness MakeHarness(const CudaExecutorOptions& options) {
       ExecutorHarness::ValueOrDie(CudaExecutor::Create(options, nullptr)));
 }
 
+// Of 16 one step's tokens.
+int32_t PromptLength(int32_t slot) { return 5 + 3 * slot; }
+
 // The results of one prefill of `num_sequences` and of some decodes.
-std::vector<SequenceResult> Generate(const CudaExecutorOptions& options,
-                                     int32_t num_sequences) {
+std::vector<SequenceResult> Generate(
+    const CudaExecutorOptions& options, int32_t num_sequences,
+    const SamplingParams& sampling = GreedyWithScores(/*top_n=*/2)) {
   constexpr int32_t kNumDecodes = 12;
   ExecutorHarness harness = MakeHarness(options);
   BatchPlan plan;
   for (int32_t slot = 0; slot < num_sequences; ++slot) {
-    const int32_t length = 5 + 7 * slot;
+    const int32_t length = PromptLength(slot);
     plan.admissions.push_back(
         {.slot = {.slot = slot, .generation = 1},
          .token_ids = RandomIds(length, static_cast<uint32_t>(slot)),
-         .sampling = GreedyWithScores(/*top_n=*/2)});
+         .sampling = sampling});
     plan.work.push_back(
         {.slot = slot,
          .num_tokens = length,
@@ -72,11 +76,23 @@ std::vector<SequenceResult> Generate(const CudaExecutorOptions& options,
 }
 
 TEST(CudaGraphTest, AGraphComputesWhatItsKernelsComputeOneByOne) {
+  const SamplingParams drawn = {.greedy = false,
+                                .temperature = 0.8f,
+                                .top_k = 50,
+                                .top_p = 0.9f,
+                                .typical_p = 0.95f,
+                                .repetition_penalty = 1.2f,
+                                .seed = 7,
+                                .top_n = 2};
   // Sizes of a bucket, so that the two run the same shapes.
-  for (const int32_t num_sequences : {1, 2, 4, 8}) {
-    EXPECT_EQ(Generate(CudaOptions(DType::kBFloat16, true), num_sequences),
-              Generate(CudaOptions(DType::kBFloat16, false), num_sequences))
-        << num_sequences << " sequences";
+  for (const int32_t num_sequences : {1, 2, 4, 8, 16}) {
+    for (const SamplingParams& sampling : {GreedyWithScores(2), drawn}) {
+      EXPECT_EQ(Generate(CudaOptions(DType::kBFloat16, true), num_sequences,
+                         sampling),
+                Generate(CudaOptions(DType::kBFloat16, false), num_sequences,
+                         sampling))
+          << num_sequences << " sequences";
+    }
   }
 }
 
@@ -142,7 +158,7 @@ TEST(CudaDTypeTest, DecodesScoreLikeAPrefillInFloat32) {
           Generate(CudaOptions(tolerance.dtype, true), num_sequences);
       for (int32_t slot = 0; slot < num_sequences; ++slot) {
         std::vector<int32_t> ids =
-            RandomIds(5 + 7 * slot, static_cast<uint32_t>(slot));
+            RandomIds(PromptLength(slot), static_cast<uint32_t>(slot));
         const size_t num_prompt = ids.size();
         std::vector<float> logprobs;
         for (const SequenceResult& result : results) {

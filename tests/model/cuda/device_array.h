@@ -21,6 +21,8 @@ class DeviceArray {
     EXPECT_EQ(cudaMemcpy(data_, values.data(), size_ * sizeof(T),
                          cudaMemcpyHostToDevice),
               cudaSuccess);
+    // Streams that do not wait for this one see all of it.
+    EXPECT_EQ(cudaStreamSynchronize(nullptr), cudaSuccess);
   }
   DeviceArray(const DeviceArray&) = delete;
   DeviceArray& operator=(const DeviceArray&) = delete;

@@ -1,5 +1,5 @@
 // Greedy choices from rows that take a thread block several rounds of loads.
-// What else the sampler does, small vocabularies show (cuda_executor_test.cc).
+// What else the sampler does, sampler_agreement_test.cc shows.
 
 #include "model/kernels/cuda/sampling_kernels.h"
 
