@@ -1,6 +1,7 @@
 // CudaStepRunner's start-up: from an options struct to a model that is ready.
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <string>
 #include <utility>
@@ -47,6 +48,26 @@ BatchPlan LargestStep(const ExecutorInfo& info) {
              static_cast<size_t>(BlocksFor(num_tokens)), kAnyBlock)});
   }
   return plan;
+}
+
+// The first prompt's chunk beside a decode, `num_rows` together, in two steps.
+std::array<BatchPlan, 2> MixedSteps(int32_t num_rows, uint32_t generation) {
+  constexpr int32_t kAnyBlock = kScratchBlock + 1;
+  const int32_t chunk = num_rows - 1;
+  std::array<BatchPlan, 2> plans;
+  for (const int32_t slot : {0, 1}) {
+    plans[0].admissions.push_back(
+        {.slot = {.slot = slot, .generation = generation},
+         .token_ids = std::vector<int32_t>(
+             static_cast<size_t>(slot == 0 ? 1 : chunk), 0)});
+  }
+  plans[0].work = {{.slot = 0, .num_tokens = 1, .new_blocks = {kAnyBlock}},
+                   {.slot = 1, .num_tokens = 0, .sample = false}};
+  plans[1].work = {{.slot = 1,
+                    .num_tokens = chunk,
+                    .new_blocks = std::vector<int32_t>(
+                        static_cast<size_t>(BlocksFor(chunk)), kAnyBlock)}};
+  return plans;
 }
 
 // Runs one stage of start-up and notes how long it took.
@@ -292,16 +313,32 @@ absl::Status CudaStepRunner::CreateFlight(Flight& flight) {
   return absl::OkStatus();
 }
 
-// Loads every kernel of a step, whose code takes device memory too.
+// Loads the kernels of every step, whose code takes device memory and time: of
+// the largest and of those that hold so few rows that others compute them.
+// Decodes' are loaded as graphs are made of them.
 absl::Status CudaStepRunner::WarmUp() {
   DROVER_RETURN_IF_ERROR(UseKvCache(/*num_blocks=*/2));
   DROVER_RETURN_IF_ERROR(AwaitRanks());
-  const BatchPlan plan = LargestStep(info_);
-  DROVER_RETURN_IF_ERROR(Launch(plan));
-  DROVER_RETURN_IF_ERROR(Collect().status());
+  DROVER_RETURN_IF_ERROR(RunAndRelease({LargestStep(info_)}));
+  uint32_t generation = 0;
+  for (const int32_t num_rows : {8, 16, 32, 64, 128, 192, 256}) {
+    if (info_.num_slots < 2 || num_rows > info_.max_step_tokens ||
+        num_rows > info_.max_sequence_length) {
+      break;
+    }
+    DROVER_RETURN_IF_ERROR(RunAndRelease(MixedSteps(num_rows, ++generation)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CudaStepRunner::RunAndRelease(absl::Span<const BatchPlan> plans) {
   BatchPlan release;
-  for (const SequenceAdmission& admission : plan.admissions) {
-    release.releases.push_back(admission.slot);
+  for (const BatchPlan& plan : plans) {
+    DROVER_RETURN_IF_ERROR(Launch(plan));
+    DROVER_RETURN_IF_ERROR(Collect().status());
+    for (const SequenceAdmission& admission : plan.admissions) {
+      release.releases.push_back(admission.slot);
+    }
   }
   DROVER_RETURN_IF_ERROR(Launch(release));
   return Collect().status();

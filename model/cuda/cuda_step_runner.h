@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "model/cuda/cuda_executor_options.h"
 #include "model/cuda/cuda_llama.h"
 #include "model/cuda/decode_graphs.h"
@@ -93,6 +94,7 @@ class CudaStepRunner {
   absl::Status AllocateState();
   absl::Status CreateFlight(Flight& flight);
   absl::Status WarmUp();
+  absl::Status RunAndRelease(absl::Span<const BatchPlan> plans);
   absl::Status AllocateKvCache();
   absl::Status UseKvCache(int32_t num_blocks);
   // The least that any rank has of it.

@@ -206,12 +206,33 @@ absl::Status Matmul::Tune(absl::Span<const DeviceLinear* const> linears,
     if (rows > max_rows) break;
     const Shape shape = {rows, linear.out_features, linear.in_features,
                          static_cast<int>(output), linear.bias != nullptr};
-    if (choices_.contains(shape)) continue;
+    if (const auto choice = choices_.find(shape); choice != choices_.end()) {
+      DROVER_ASSIGN_OR_RETURN(
+          const bool can_run,
+          TryAlgorithm(choice->second, linear, output, x, out, rows));
+      if (can_run) continue;
+    }
     DROVER_ASSIGN_OR_RETURN(choices_[shape],
                             TimeCandidates(linears, output, x, out, rows));
     ++num_timed_;
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<bool> Matmul::TryAlgorithm(const cublasLtMatmulAlgo_t& algorithm,
+                                          const DeviceLinear& linear,
+                                          MatmulOutput output, const void* x,
+                                          void* out, int64_t num_rows) {
+  Problem problem;
+  DROVER_RETURN_IF_ERROR(problem.Describe(linear, output, dtype_, num_rows));
+  cublasLtMatmulHeuristicResult_t result = {};
+  return cublasLtMatmulAlgoCheck(
+             handle_.get(), problem.operation.get(), problem.weight.get(),
+             problem.x.get(), problem.out.get(), problem.out.get(), &algorithm,
+             &result) == CUBLAS_STATUS_SUCCESS &&
+         result.workspaceSize <= kWorkspaceBytes &&
+         problem.Run(handle_.get(), linear, x, out, algorithm, workspace_.get(),
+                     /*stream=*/nullptr) == CUBLAS_STATUS_SUCCESS;
 }
 
 absl::StatusOr<cublasLtMatmulAlgo_t> Matmul::TimeCandidates(

@@ -74,6 +74,11 @@ class Matmul {
 
   void LoadChoices();
   int64_t TunedRows(int64_t num_rows) const;
+  // Whether it can run a product, which it does: its code is then loaded.
+  absl::StatusOr<bool> TryAlgorithm(const cublasLtMatmulAlgo_t& algorithm,
+                                    const DeviceLinear& linear,
+                                    MatmulOutput output, const void* x,
+                                    void* out, int64_t num_rows);
   absl::StatusOr<cublasLtMatmulAlgo_t> TimeCandidates(
       absl::Span<const DeviceLinear* const> linears, MatmulOutput output,
       const void* x, void* out, int64_t num_rows);
