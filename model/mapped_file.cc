@@ -22,10 +22,6 @@ absl::Status SystemError(const std::string& path, int error) {
                          : absl::FailedPreconditionError(message);
 }
 
-void* Address(absl::Span<const std::byte> bytes) {
-  return const_cast<std::byte*>(bytes.data());
-}
-
 }  // namespace
 
 absl::StatusOr<MappedFile> MappedFile::Open(const std::string& path) {
@@ -56,12 +52,8 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
 }
 
 MappedFile::~MappedFile() {
-  if (!bytes_.empty()) munmap(Address(bytes_), bytes_.size());
-}
-
-void MappedFile::Prefetch() const {
-  // Advice only: whoever cannot follow it reads on demand.
-  if (!bytes_.empty()) madvise(Address(bytes_), bytes_.size(), MADV_WILLNEED);
+  if (bytes_.empty()) return;
+  munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
 }
 
 }  // namespace drover

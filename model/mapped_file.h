@@ -25,9 +25,6 @@ class MappedFile {
 
   absl::Span<const std::byte> bytes() const { return bytes_; }
 
-  // Asks the kernel to read the file ahead, in the background.
-  void Prefetch() const;
-
  private:
   explicit MappedFile(absl::Span<const std::byte> bytes) : bytes_(bytes) {}
 

@@ -15,6 +15,7 @@ drover_library(model
     model_executor.cc
     slot_table.cc
     step_runner.cc
+    weight_prefetch.cc
     weight_source.cc
     weights.cc
   PUBLIC

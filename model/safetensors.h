@@ -54,9 +54,6 @@ class SafetensorsFile {
     return static_cast<int64_t>(file_.bytes().size());
   }
 
-  // Starts reading the data in the background.
-  void Prefetch() const { file_.Prefetch(); }
-
  private:
   SafetensorsFile(std::string path, MappedFile file, Tensors tensors)
       : path_(std::move(path)),

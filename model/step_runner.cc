@@ -66,15 +66,16 @@ absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(
     DROVER_RETURN_IF_ERROR(AgreeOnInfo(*collective, info));
   }
 
+  std::vector<TensorSlice> parts = SliceTensors(config, partition);
   std::unique_ptr<WeightSource> source;
   if (options.dummy.has_value()) {
     source = DummyWeightSource();
   } else {
     DROVER_ASSIGN_OR_RETURN(source,
-                            OpenWeightSource(options.model_dir, config));
+                            OpenWeightSource(options.model_dir, config, parts));
   }
-  WeightLoader loader(*source, ToScalarType(dtype),
-                      SliceTensors(config, partition), on_progress);
+  WeightLoader loader(*source, ToScalarType(dtype), std::move(parts),
+                      on_progress);
   std::unique_ptr<StepRunner> runner(
       new StepRunner(std::move(config), partition, dtype, info,
                      options.raw_logprobs, loader, options.collective));

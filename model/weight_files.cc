@@ -232,10 +232,6 @@ absl::Status WeightFiles::CheckTensors(
              ": tensors do not fit config.json: ", absl::StrJoin(parts, "; ")));
 }
 
-void WeightFiles::Prefetch() const {
-  for (const SafetensorsFile& file : files_) file.Prefetch();
-}
-
 int64_t WeightFiles::total_bytes() const {
   int64_t total = 0;
   for (const SafetensorsFile& file : files_) total += file.file_bytes();

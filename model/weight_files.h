@@ -44,9 +44,6 @@ class WeightFiles {
   // embeddings are tied (not expected).
   absl::Status CheckTensors(absl::Span<const TensorSpec> expected) const;
 
-  // Starts reading all files in the background.
-  void Prefetch() const;
-
   const std::vector<SafetensorsFile>& files() const { return files_; }
   size_t num_tensors() const { return tensors_.size(); }
   int64_t total_bytes() const;  // of all files, headers included

@@ -16,6 +16,7 @@
 #include "model/kernels/bfloat16.h"
 #include "model/kernels/kernel_dispatch.h"
 #include "model/weight_files.h"
+#include "model/weight_prefetch.h"
 #include "model/weights.h"
 
 namespace drover {
@@ -23,9 +24,7 @@ namespace {
 
 class FileWeightSource : public WeightSource {
  public:
-  explicit FileWeightSource(WeightFiles files) : files_(std::move(files)) {
-    files_.Prefetch();
-  }
+  explicit FileWeightSource(WeightFiles files) : files_(std::move(files)) {}
 
   void Read(const TensorSlice& part, const at::Tensor& out) override {
     const TensorView* view = files_.Find(part.tensor.name);
@@ -125,9 +124,11 @@ class RandomWeightSource : public WeightSource {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<WeightSource>> OpenWeightSource(
-    const std::string& model_dir, const ModelConfig& config) {
+    const std::string& model_dir, const ModelConfig& config,
+    absl::Span<const TensorSlice> parts) {
   DROVER_ASSIGN_OR_RETURN(WeightFiles files, WeightFiles::Open(model_dir));
   DROVER_RETURN_IF_ERROR(files.CheckTensors(ExpectedTensors(config)));
+  Prefetch(files, parts);
   return std::make_unique<FileWeightSource>(std::move(files));
 }
 

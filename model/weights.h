@@ -29,8 +29,10 @@ class WeightSource {
 };
 
 // The safetensors of a model folder, memory-mapped; checked against `config`.
+// What they have of `parts`, a rank's, is read ahead.
 absl::StatusOr<std::unique_ptr<WeightSource>> OpenWeightSource(
-    const std::string& model_dir, const ModelConfig& config);
+    const std::string& model_dir, const ModelConfig& config,
+    absl::Span<const TensorSlice> parts);
 
 // Random weights that depend on nothing but the tensor's name: matrices and
 // embeddings roughly normal with a deviation of 0.02, norms 1, biases 0.

@@ -20,6 +20,7 @@
 #include "model/dummy_weights.h"
 #include "model/expected_tensors.h"
 #include "model/weight_files.h"
+#include "model/weight_prefetch.h"
 
 namespace drover::cuda {
 namespace {
@@ -224,7 +225,7 @@ absl::Status UploadWeights(const std::string& model_dir,
   DROVER_ASSIGN_OR_RETURN(const WeightFiles files,
                           WeightFiles::Open(model_dir));
   DROVER_RETURN_IF_ERROR(files.CheckTensors(ExpectedTensors(config)));
-  files.Prefetch();
+  Prefetch(files, SliceTensors(config, weights.partition));
   LoadProgress progress = {.stage = "weights",
                            .total_bytes = weights.num_bytes};
   if (on_progress) on_progress(progress);

@@ -63,7 +63,6 @@ TEST(WeightFilesTest, ShardsAreJoinedByTheIndex) {
   auto opened = WeightFiles::Open(dir.path());
   ASSERT_THAT(opened, IsOk());
   const WeightFiles weights = *std::move(opened);
-  weights.Prefetch();
   EXPECT_EQ(weights.num_tensors(), 3u);
   EXPECT_EQ(weights.files().size(), 2u);
   EXPECT_EQ(weights.total_bytes(),

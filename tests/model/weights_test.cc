@@ -24,9 +24,10 @@ ModelConfig ConfigOf(const std::string& model) {
 
 std::unique_ptr<WeightSource> Open(const std::string& model, bool is_dummy) {
   if (is_dummy) return DummyWeightSource();
-  auto source =
-      OpenWeightSource(model == "fables-7m" ? DemoModel() : FixtureModel(model),
-                       ConfigOf(model));
+  const ModelConfig config = ConfigOf(model);
+  auto source = OpenWeightSource(
+      model == "fables-7m" ? DemoModel() : FixtureModel(model), config,
+      SliceTensors(config, *PartitionModel(config, 0, 1)));
   EXPECT_THAT(source, IsOk());
   return *std::move(source);
 }
