@@ -21,6 +21,8 @@ using LoadProgressCallback = std::function<void(const LoadProgress&)>;
 struct LoadSummary {
   int64_t num_parameters = 0;
   int64_t num_bytes = 0;  // of the parameters, in the dtype of execution
+  // Of the weights' files, what this rank read; 0: random weights.
+  int64_t read_bytes = 0;
   absl::Duration elapsed;
 };
 

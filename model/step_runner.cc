@@ -85,6 +85,7 @@ absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(
   DROVER_RETURN_IF_ERROR(runner->WarmUp());
   runner->summary_ = {.num_parameters = runner->config_.num_parameters(),
                       .num_bytes = loader.total_bytes(),
+                      .read_bytes = loader.read_bytes(),
                       .elapsed = Now() - start};
   runner->device_ = {
       .name = "CPU",

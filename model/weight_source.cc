@@ -26,7 +26,7 @@ class FileWeightSource : public WeightSource {
  public:
   explicit FileWeightSource(WeightFiles files) : files_(std::move(files)) {}
 
-  void Read(const TensorSlice& part, const at::Tensor& out) override {
+  int64_t Read(const TensorSlice& part, const at::Tensor& out) override {
     const TensorView* view = files_.Find(part.tensor.name);
     DROVER_CHECK(view != nullptr && view->shape == part.tensor.shape,
                  "a tensor that was not checked for");
@@ -37,6 +37,7 @@ class FileWeightSource : public WeightSource {
     } else {
       out.view({rows.rows.size, rows.columns.size}).copy_(Wrap(*view, rows));
     }
+    return out.numel() * DTypeBytes(view->dtype);
   }
 
  private:
@@ -99,12 +100,12 @@ class RandomWeightSource : public WeightSource {
  public:
   // An element's value depends on its place in the whole tensor, so that ranks
   // have parts of the same model.
-  void Read(const TensorSlice& part, const at::Tensor& out) override {
+  int64_t Read(const TensorSlice& part, const at::Tensor& out) override {
     const std::string& name = part.tensor.name;
     const MatrixSlice rows(part);
     if (rows.is_vector) {
       out.fill_(name.ends_with(".bias") ? 0.0 : 1.0);
-      return;
+      return 0;
     }
     const uint32_t seed = DummySeed(name);
     kernels::WithKernels(out, [&]<typename T>(const kernels::KernelTable<T>&) {
@@ -118,6 +119,7 @@ class RandomWeightSource : public WeightSource {
             }
           });
     });
+    return 0;
   }
 };
 

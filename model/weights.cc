@@ -82,8 +82,10 @@ at::Tensor WeightLoader::Staging(int64_t rows, int64_t columns) {
 
 void WeightLoader::Read(const std::string& name, const at::Tensor& out) {
   Part& part = Find(name);
-  source_.Read(part.slice, out);
-  if (!part.is_read) done_bytes_ += static_cast<int64_t>(out.nbytes());
+  const int64_t read_bytes = source_.Read(part.slice, out);
+  if (part.is_read) return;
+  done_bytes_ += static_cast<int64_t>(out.nbytes());
+  read_bytes_ += read_bytes;
   part.is_read = true;
 }
 

@@ -24,8 +24,8 @@ class WeightSource {
 
   // Fills `out` with a part of a tensor of ExpectedTensors(config); nothing
   // else of it is read. `out` is dense, has the part's sizes, and its dtype is
-  // converted to.
-  virtual void Read(const TensorSlice& part, const at::Tensor& out) = 0;
+  // converted to. Returns how many bytes of a file were read for it.
+  virtual int64_t Read(const TensorSlice& part, const at::Tensor& out) = 0;
 };
 
 // The safetensors of a model folder, memory-mapped; checked against `config`.
@@ -62,6 +62,9 @@ class WeightLoader {
   // Of the rank's parts, in the dtype of execution.
   int64_t total_bytes() const { return total_bytes_; }
 
+  // Of files, so far; what is read again does not count.
+  int64_t read_bytes() const { return read_bytes_; }
+
  private:
   struct Part {
     TensorSlice slice;
@@ -79,6 +82,7 @@ class WeightLoader {
   int64_t total_bytes_ = 0;
   const LoadProgressCallback on_progress_;
   int64_t done_bytes_ = 0;
+  int64_t read_bytes_ = 0;
   at::Tensor staging_;  // plain weights on their way to being packed; reused
 };
 

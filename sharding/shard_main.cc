@@ -98,11 +98,12 @@ void LogReady(const ShardOptions& options, const Executor& executor) {
       executor.device().kv_cache_bytes >> 20, info.num_slots,
       info.max_sequence_length, NumFullLengthSequences(info));
   const LoadSummary& summary = executor.summary();
-  spdlog::info("loaded model={} parameters={} bytes={} dtype={} seconds={:.3f}",
-               options.model.empty() ? options.model_config : options.model,
-               summary.num_parameters, summary.num_bytes,
-               DTypeName(executor.dtype()),
-               absl::ToDoubleSeconds(summary.elapsed));
+  spdlog::info(
+      "loaded model={} parameters={} bytes={} read_bytes={} dtype={} "
+      "seconds={:.3f}",
+      options.model.empty() ? options.model_config : options.model,
+      summary.num_parameters, summary.num_bytes, summary.read_bytes,
+      DTypeName(executor.dtype()), absl::ToDoubleSeconds(summary.elapsed));
 }
 
 // What the process ends with.

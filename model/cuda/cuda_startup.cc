@@ -110,10 +110,11 @@ absl::StatusOr<std::unique_ptr<CudaStepRunner>> CudaStepRunner::Create(
         Timed("graphs", stages, [&] { return runner->CaptureGraphs(); }));
   }
   DROVER_RETURN_IF_ERROR(runner->NoteFacts());
-  runner->summary_ = {.num_parameters = runner->config_.num_parameters(),
-                      .num_bytes = WeightBytes(
-                          runner->config_, runner->partition_, runner->dtype_),
-                      .elapsed = Now() - start};
+  LoadSummary& summary = runner->summary_;
+  summary.num_parameters = runner->config_.num_parameters();
+  summary.num_bytes =
+      WeightBytes(runner->config_, runner->partition_, runner->dtype_);
+  summary.elapsed = Now() - start;
   return runner;
 }
 
@@ -216,10 +217,13 @@ absl::StatusOr<DeviceWeights> CudaStepRunner::LoadWeights(
   }
   DROVER_ASSIGN_OR_RETURN(DeviceWeights weights,
                           AllocateWeights(config_, partition_, dtype_));
-  DROVER_RETURN_IF_ERROR(options_.model.dummy.has_value()
-                             ? GenerateWeights(weights)
-                             : UploadWeights(options_.model.model_dir, config_,
-                                             on_progress, weights));
+  if (options_.model.dummy.has_value()) {
+    DROVER_RETURN_IF_ERROR(GenerateWeights(weights));
+    return weights;
+  }
+  DROVER_ASSIGN_OR_RETURN(
+      summary_.read_bytes,
+      UploadWeights(options_.model.model_dir, config_, on_progress, weights));
   return weights;
 }
 

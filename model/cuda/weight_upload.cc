@@ -165,6 +165,7 @@ class Uploader {
     DROVER_RETURN_IF_CUDA_ERROR(cudaEventSynchronize(events_[turn_]));
     auto* buffer = static_cast<std::byte*>(buffers_[turn_].get());
     CopyOrConvert(chunk, buffer, dtype_);
+    read_bytes_ += chunk.num_elements() * DTypeBytes(chunk.from_dtype);
     const auto bytes =
         static_cast<size_t>(chunk.num_elements() * DTypeBytes(dtype_));
     DROVER_RETURN_IF_CUDA_ERROR(cudaMemcpyAsync(
@@ -173,22 +174,25 @@ class Uploader {
     return absl::OkStatus();
   }
 
-  absl::Status Finish() {
+  // Returns the bytes that were read of the files.
+  absl::StatusOr<int64_t> Finish() {
     DROVER_RETURN_IF_CUDA_ERROR(cudaStreamSynchronize(stream_));
-    return absl::OkStatus();
+    return read_bytes_;
   }
 
  private:
   DType dtype_ = DType::kBFloat16;
   cudaStream_t stream_ = nullptr;
   size_t turn_ = 0;
+  int64_t read_bytes_ = 0;
   std::array<PinnedMemory, 2> buffers_;
   std::array<cudaEvent_t, 2> events_ = {};
 };
 
 // Uploads chunks until there is none left, or a thread has failed.
-absl::Status UploadChunks(const std::vector<Chunk>& chunks, int device,
-                          DType dtype, std::atomic<size_t>& next) {
+absl::StatusOr<int64_t> UploadChunks(const std::vector<Chunk>& chunks,
+                                     int device, DType dtype,
+                                     std::atomic<size_t>& next) {
   Uploader uploader;
   DROVER_RETURN_IF_ERROR(uploader.Open(device, dtype));
   for (size_t i = next++; i < chunks.size(); i = next++) {
@@ -197,31 +201,38 @@ absl::Status UploadChunks(const std::vector<Chunk>& chunks, int device,
   return uploader.Finish();
 }
 
-absl::Status UploadInParallel(const std::vector<Chunk>& chunks, DType dtype) {
+// Returns the bytes that were read of the files.
+absl::StatusOr<int64_t> UploadInParallel(const std::vector<Chunk>& chunks,
+                                         DType dtype) {
   int device = 0;
   DROVER_RETURN_IF_CUDA_ERROR(cudaGetDevice(&device));
   const int num_threads =
       std::clamp(ReadMachineLimits().num_cpus, 1, kMaxThreads);
   std::atomic<size_t> next = 0;
-  std::vector<absl::Status> statuses(static_cast<size_t>(num_threads));
+  std::vector<absl::StatusOr<int64_t>> uploads(
+      static_cast<size_t>(num_threads));
   std::vector<std::thread> threads;
-  for (absl::Status& status : statuses) {
+  for (absl::StatusOr<int64_t>& upload : uploads) {
     threads.emplace_back([&] {
-      status = UploadChunks(chunks, device, dtype, next);
-      if (!status.ok()) next = chunks.size();
+      upload = UploadChunks(chunks, device, dtype, next);
+      if (!upload.ok()) next = chunks.size();
     });
   }
   for (std::thread& thread : threads) thread.join();
-  for (const absl::Status& status : statuses) DROVER_RETURN_IF_ERROR(status);
-  return absl::OkStatus();
+  int64_t total_bytes = 0;
+  for (const absl::StatusOr<int64_t>& upload : uploads) {
+    DROVER_ASSIGN_OR_RETURN(const int64_t read_bytes, upload);
+    total_bytes += read_bytes;
+  }
+  return total_bytes;
 }
 
 }  // namespace
 
-absl::Status UploadWeights(const std::string& model_dir,
-                           const ModelConfig& config,
-                           const LoadProgressCallback& on_progress,
-                           DeviceWeights& weights) {
+absl::StatusOr<int64_t> UploadWeights(const std::string& model_dir,
+                                      const ModelConfig& config,
+                                      const LoadProgressCallback& on_progress,
+                                      DeviceWeights& weights) {
   DROVER_ASSIGN_OR_RETURN(const WeightFiles files,
                           WeightFiles::Open(model_dir));
   DROVER_RETURN_IF_ERROR(files.CheckTensors(ExpectedTensors(config)));
@@ -229,11 +240,12 @@ absl::Status UploadWeights(const std::string& model_dir,
   LoadProgress progress = {.stage = "weights",
                            .total_bytes = weights.num_bytes};
   if (on_progress) on_progress(progress);
-  DROVER_RETURN_IF_ERROR(
+  DROVER_ASSIGN_OR_RETURN(
+      const int64_t read_bytes,
       UploadInParallel(SplitTensors(files, weights), weights.dtype));
   progress.done_bytes = progress.total_bytes;
   if (on_progress) on_progress(progress);
-  return absl::OkStatus();
+  return read_bytes;
 }
 
 absl::Status GenerateWeights(DeviceWeights& weights) {

@@ -35,6 +35,7 @@ TEST(ModelExecutorTest, SaysWhatItLoadedAndHowFar) {
   const LoadSummary& summary = (*executor)->summary();
   EXPECT_EQ(summary.num_parameters, (*executor)->config().num_parameters());
   EXPECT_EQ(summary.num_bytes, 4 * summary.num_parameters);
+  EXPECT_EQ(summary.read_bytes, 2 * summary.num_parameters);
   EXPECT_GT(summary.elapsed, absl::ZeroDuration());
 }
 

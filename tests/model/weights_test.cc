@@ -10,6 +10,7 @@
 
 #include "ATen/ops/empty.h"
 #include "ATen/ops/equal.h"
+#include "model/llama.h"
 #include "sharding/ranks/partition.h"
 #include "tests/model/executor_harness.h"
 #include "tests/testing/status_matchers.h"
@@ -82,9 +83,9 @@ INSTANTIATE_TEST_SUITE_P(
 class CountingSource : public WeightSource {
  public:
   explicit CountingSource(WeightSource& source) : source_(source) {}
-  void Read(const TensorSlice& part, const at::Tensor& out) override {
+  int64_t Read(const TensorSlice& part, const at::Tensor& out) override {
     num_elements += part.num_elements();
-    source_.Read(part, out);
+    return source_.Read(part, out);
   }
   int64_t num_elements = 0;
 
@@ -114,6 +115,55 @@ TEST(WeightLoaderTest, ReadsARanksPartsAndNothingElse) {
     if (tensor.name.find("norm") != std::string::npos) norms += tensor.shape[0];
   }
   EXPECT_EQ(elements_of_all, config.num_parameters() + norms);
+}
+
+// What all ranks together read of a model's files, by loading it.
+int64_t BytesReadByAll(const std::string& model, int32_t world_size,
+                       at::ScalarType dtype, bool is_dummy = false) {
+  const ModelConfig config = ConfigOf(model);
+  int64_t total = 0;
+  for (int32_t rank = 0; rank < world_size; ++rank) {
+    const RankPartition partition = *PartitionModel(config, rank, world_size);
+    const std::unique_ptr<WeightSource> source = Open(model, is_dummy);
+    WeightLoader loader(*source, dtype, SliceTensors(config, partition),
+                        nullptr);
+    const Llama llama(LocalConfig(config, partition), partition,
+                      LlamaLimits(/*max_step_tokens=*/1,
+                                  /*max_sequence_length=*/1),
+                      dtype, loader, /*collective=*/nullptr);
+    total += loader.read_bytes();
+  }
+  return total;
+}
+
+TEST(WeightLoaderTest, CountsWhatEachRankReadsOfTheFiles) {
+  // Of 64 and of two layers: five norms, and two heads of 16 for keys and for
+  // values. All ranks have the norms, two of four the same head.
+  constexpr int64_t kNorms = 5 * 64 * 2;
+  constexpr int64_t kHeads = 2 * 2 * 2 * 16 * 64 * 2;
+  struct Row {
+    const char* situation;
+    const char* model;
+    int64_t file_bytes;  // without headers
+  };
+  for (const Row& row : std::vector<Row>{
+           {"tied embeddings, bfloat16", "llama-tied-shards",
+            57344 + 49408 + 37248},
+           {"float16", "llama-old-linear-f16", 164480},
+       }) {
+    for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+      EXPECT_EQ(BytesReadByAll(row.model, 1, dtype), row.file_bytes)
+          << row.situation;
+      EXPECT_EQ(BytesReadByAll(row.model, 2, dtype), row.file_bytes + kNorms)
+          << row.situation;
+      EXPECT_EQ(BytesReadByAll(row.model, 4, dtype),
+                row.file_bytes + 3 * kNorms + kHeads)
+          << row.situation;
+    }
+  }
+  EXPECT_EQ(BytesReadByAll("llama-tied-shards", 2, at::kFloat,
+                           /*is_dummy=*/true),
+            0);
 }
 
 }  // namespace

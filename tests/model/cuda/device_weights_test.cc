@@ -37,10 +37,18 @@ class DeviceWeightsTest : public testing::Test {
         AllocateWeights(config_, partition, DType::kFloat32);
     ASSERT_THAT(allocated, IsOk());
     weights = *std::move(allocated);
-    ASSERT_THAT(is_dummy
-                    ? GenerateWeights(weights)
-                    : UploadWeights(DemoModel(), config_, nullptr, weights),
-                IsOk());
+    if (is_dummy) {
+      ASSERT_THAT(GenerateWeights(weights), IsOk());
+      return;
+    }
+    const auto read_bytes =
+        UploadWeights(DemoModel(), config_, nullptr, weights);
+    ASSERT_THAT(read_bytes, IsOk());
+    int64_t num_elements = 0;
+    for (const WeightTarget& target : weights.targets) {
+      num_elements += target.num_elements();
+    }
+    EXPECT_EQ(*read_bytes, 2 * num_elements) << "of a file of bfloat16";
   }
 
   void ExpectPartsOfTheWhole(bool is_dummy) {
