@@ -2,6 +2,7 @@
 
 #include <sched.h>
 
+#include <cstddef>
 #include <fstream>
 
 #include "absl/strings/ascii.h"
@@ -12,7 +13,7 @@
 namespace drover {
 namespace {
 
-// "0-3,8": the kernel's way to write a set of CPUs.
+// Of what CpuListString writes.
 absl::StatusOr<std::vector<int>> ParseCpuList(const std::string& text) {
   std::vector<int> cpus;
   const std::vector<std::string> ranges = absl::StrSplit(text, ',');
@@ -56,6 +57,28 @@ int KeepToCpus(const std::vector<int>& cpus) {
   const int count = CPU_COUNT(&kept);
   if (count == 0 || sched_setaffinity(0, sizeof(kept), &kept) != 0) return 0;
   return count;
+}
+
+std::vector<int> UsableCpus() {
+  cpu_set_t allowed;
+  std::vector<int> cpus;
+  if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return cpus;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(cpu, &allowed)) cpus.push_back(cpu);
+  }
+  return cpus;
+}
+
+std::string CpuListString(const std::vector<int>& cpus) {
+  std::string list;
+  for (size_t i = 0; i < cpus.size(); ++i) {
+    const bool follows = i > 0 && cpus[i] == cpus[i - 1] + 1;
+    const bool goes_on = i + 1 < cpus.size() && cpus[i + 1] == cpus[i] + 1;
+    if (follows && goes_on) continue;
+    if (i > 0) list += follows ? '-' : ',';
+    absl::StrAppend(&list, cpus[i]);
+  }
+  return list;
 }
 
 }  // namespace drover

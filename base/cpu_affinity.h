@@ -17,4 +17,10 @@ absl::StatusOr<std::vector<int>> CpusOfPciDevice(const std::string& address,
 // Returns how many that are; with 0 nothing has changed.
 int KeepToCpus(const std::vector<int>& cpus);
 
+// Those that the calling thread may use, in order.
+std::vector<int> UsableCpus();
+
+// "0-3,8": the kernel's way to write a set of CPUs, which are in order.
+std::string CpuListString(const std::vector<int>& cpus);
+
 }  // namespace drover

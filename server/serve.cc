@@ -229,6 +229,7 @@ absl::Status ServeProcess::AnnounceReady() {
                {{"model", model_.name},
                 {"grpc", JoinHostPort(options_.host, router_->grpc_port())},
                 {"http", JoinHostPort(options_.host, http_->port())},
+                {"num_shard", options_.num_shard},
                 {"max_sequence_length", max_sequence_length},
                 {"seconds_since_start", absl::ToDoubleSeconds(ProcessAge())}});
   return absl::OkStatus();

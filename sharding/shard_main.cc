@@ -21,6 +21,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "base/cpu_affinity.h"
 #include "base/status_macros.h"
 #include "model/device_facts.h"
 #include "model/model_config.h"
@@ -61,6 +62,11 @@ class ProgressLog {
   int64_t last_quarter_ = 0;
 };
 
+// Of the visible ones. Who starts a rank for a rendezvous shows it its own.
+int32_t GpuIndex(const ShardOptions& options) {
+  return options.rendezvous.empty() ? options.rank / options.ranks_per_gpu : 0;
+}
+
 void LogDevice(const DeviceFacts& device) {
   if (device.driver.empty()) {
     spdlog::info("device name=\"{}\" threads={} memory_mib={}", device.name,
@@ -73,6 +79,32 @@ void LogDevice(const DeviceFacts& device) {
       device.name, device.compute_capability, device.driver,
       device.memory_bytes >> 20, device.free_bytes_at_start >> 20,
       device.free_bytes >> 20);
+}
+
+// The first rank says these for all.
+void LogKvCache(const ExecutorInfo& info) {
+  spdlog::info(
+      "kv_cache blocks={} tokens={} slots={} max_sequence_length={} "
+      "full_length_sequences={}",
+      info.num_blocks - 1, int64_t{info.num_blocks - 1} * kBlockSize,
+      info.num_slots, info.max_sequence_length, NumFullLengthSequences(info));
+}
+
+// The line by which to tell one rank from another.
+void LogRank(const ShardOptions& options, const DeviceFacts& device,
+             const ExecutorInfo& info, const LoadSummary& summary) {
+  spdlog::info(
+      "loaded model={} rank={} world_size={} device=\"{}\" cpus={} dtype={} "
+      "parameters={} bytes={} read_bytes={} kv_blocks={} kv_mib={} "
+      "seconds={:.3f}",
+      options.model.empty() ? options.model_config : options.model,
+      options.rank, options.world_size,
+      options.device == "cuda"
+          ? absl::StrCat("GPU ", GpuIndex(options), ", ", device.name)
+          : device.name,
+      CpuListString(UsableCpus()), device.dtype, summary.num_parameters,
+      summary.num_bytes, summary.read_bytes, info.num_blocks - 1,
+      device.kv_cache_bytes >> 20, absl::ToDoubleSeconds(summary.elapsed));
 }
 
 // Executor: ModelExecutor or CudaExecutor.
@@ -89,21 +121,11 @@ void LogReady(const ShardOptions& options, const Executor& executor) {
       spdlog::warn("{}", warning);
     }
   }
-  LogDevice(executor.device());
-  const ExecutorInfo& info = executor.info();
-  spdlog::info(
-      "kv_cache blocks={} tokens={} mib={} slots={} max_sequence_length={} "
-      "full_length_sequences={}",
-      info.num_blocks - 1, int64_t{info.num_blocks - 1} * kBlockSize,
-      executor.device().kv_cache_bytes >> 20, info.num_slots,
-      info.max_sequence_length, NumFullLengthSequences(info));
-  const LoadSummary& summary = executor.summary();
-  spdlog::info(
-      "loaded model={} parameters={} bytes={} read_bytes={} dtype={} "
-      "seconds={:.3f}",
-      options.model.empty() ? options.model_config : options.model,
-      summary.num_parameters, summary.num_bytes, summary.read_bytes,
-      DTypeName(executor.dtype()), absl::ToDoubleSeconds(summary.elapsed));
+  if (options.rank == 0) {
+    LogDevice(executor.device());
+    LogKvCache(executor.info());
+  }
+  LogRank(options, executor.device(), executor.info(), executor.summary());
 }
 
 // What the process ends with.
@@ -168,11 +190,6 @@ void EndProcess(const absl::Status& status) {
   std::_Exit(code);
 }
 
-// Of the visible ones. Who starts a rank for a rendezvous shows it its own.
-int32_t DeviceIndex(const ShardOptions& options) {
-  return options.rendezvous.empty() ? options.rank / options.ranks_per_gpu : 0;
-}
-
 absl::Status ServeCuda(ShardOptions options, const std::string& fingerprint) {
   DROVER_ASSIGN_OR_RETURN(const GroupMember member,
                           JoinGroup(fingerprint, options));
@@ -181,7 +198,7 @@ absl::Status ServeCuda(ShardOptions options, const std::string& fingerprint) {
       member, options, fingerprint,
       CudaExecutorOptions{.model = options.executor,
                           .gpu_memory_fraction = options.gpu_memory_fraction,
-                          .device = DeviceIndex(options),
+                          .device = GpuIndex(options),
                           .max_top_n = options.max_top_n,
                           .shares_memory = !options.by_nccl,
                           .shares_gpu = options.ranks_per_gpu > 1},

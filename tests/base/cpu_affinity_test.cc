@@ -68,8 +68,16 @@ TEST(KeepToCpusTest, ThreadsStayOnThoseThatMayBeUsed) {
       ASSERT_EQ(sched_getaffinity(0, sizeof(inherited), &inherited), 0);
       EXPECT_EQ(CPU_COUNT(&inherited), 1);
       EXPECT_TRUE(CPU_ISSET(first, &inherited));
+      EXPECT_THAT(UsableCpus(), ElementsAre(first));
     }).join();
   }).join();
+}
+
+TEST(CpuListStringTest, RunsAreWrittenAsTheirEnds) {
+  EXPECT_EQ(CpuListString({}), "");
+  EXPECT_EQ(CpuListString({3}), "3");
+  EXPECT_EQ(CpuListString({0, 1}), "0-1");
+  EXPECT_EQ(CpuListString({0, 1, 2, 8, 10, 11}), "0-2,8,10-11");
 }
 
 }  // namespace

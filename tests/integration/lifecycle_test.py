@@ -150,6 +150,27 @@ class LifecycleTest(unittest.TestCase):
         for pid in pids:
             await_end(self, pid)
 
+    def test_each_rank_says_in_one_line_where_it_runs_and_what_it_read(self):
+        cpus = os.sched_getaffinity(0)
+        self.addCleanup(os.sched_setaffinity, 0, cpus)
+        cpu = min(cpus)
+        os.sched_setaffinity(0, {cpu})
+        with Server("--num-shard", "2", "--device", "cpu") as server:
+            server.stop()
+            log = server.log()
+        read_bytes = 0
+        for rank in (0, 1):
+            lines = re.findall(
+                rf"loaded .* rank={rank} world_size=2 device=\"CPU\" "
+                rf"cpus={cpu} .* read_bytes=(\d+) kv_blocks=\d+ "
+                rf"kv_mib=128 seconds=", log)
+            self.assertEqual(len(lines), 1, log)
+            read_bytes += int(lines[0])
+        self.assertEqual(len(re.findall(" loaded ", log)), 2, log)
+        self.assertIn(" num_shard=2 ", log)
+        # What the file has, and 17 norms of 256 for the second rank too.
+        self.assertEqual(read_bytes, 13_902_336 + 17 * 256 * 2)
+
     def test_a_shard_that_hangs_in_a_step_ends_the_streams(self):
         with Server("--num-shard", "2", "--shard-patience-seconds",
                     "1") as server:
