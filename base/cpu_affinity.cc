@@ -2,7 +2,10 @@
 
 #include <sched.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <cstddef>
+#include <cstring>
 #include <fstream>
 
 #include "absl/strings/ascii.h"
@@ -46,17 +49,23 @@ absl::StatusOr<std::vector<int>> CpusOfPciDevice(const std::string& address,
   return ParseCpuList(list);
 }
 
-int KeepToCpus(const std::vector<int>& cpus) {
-  cpu_set_t allowed;
-  if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return 0;
+absl::Status KeepToCpus(const std::vector<int>& cpus) {
   cpu_set_t kept;
   CPU_ZERO(&kept);
-  for (const int cpu : cpus) {
-    if (CPU_ISSET(cpu, &allowed)) CPU_SET(cpu, &kept);
+  for (const int cpu : UsableCpus()) {
+    if (std::find(cpus.begin(), cpus.end(), cpu) != cpus.end())
+      CPU_SET(cpu, &kept);
   }
-  const int count = CPU_COUNT(&kept);
-  if (count == 0 || sched_setaffinity(0, sizeof(kept), &kept) != 0) return 0;
-  return count;
+  if (CPU_COUNT(&kept) == 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("none of the CPUs ", CpuListString(cpus),
+                     " may be used, only ", CpuListString(UsableCpus())));
+  }
+  if (sched_setaffinity(0, sizeof(kept), &kept) != 0) {
+    return absl::InternalError(
+        absl::StrCat("sched_setaffinity: ", std::strerror(errno)));
+  }
+  return absl::OkStatus();
 }
 
 std::vector<int> UsableCpus() {

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 namespace drover {
@@ -14,8 +15,9 @@ absl::StatusOr<std::vector<int>> CpusOfPciDevice(const std::string& address,
 
 // Keeps the calling thread, and threads that it starts from now on, on those of
 // `cpus` that it may use; memory that they touch first is near these then.
-// Returns how many that are; with 0 nothing has changed.
-int KeepToCpus(const std::vector<int>& cpus);
+// FAILED_PRECONDITION: it may use none of them. After an error nothing has
+// changed.
+absl::Status KeepToCpus(const std::vector<int>& cpus);
 
 // Those that the calling thread may use, in order.
 std::vector<int> UsableCpus();

@@ -232,6 +232,8 @@ int Main(int argc, char** argv) {
   options.model.max_step_tokens = kStepTokens;
   options.model.max_sequence_length =
       (std::max(most_tokens, prompt) + 16) / kBlockSize * kBlockSize;
+  const absl::Status near = StayNearGpu(options.device);
+  if (!near.ok()) std::fprintf(stderr, "%s\n", near.ToString().c_str());
   absl::StatusOr<std::unique_ptr<CudaExecutor>> executor =
       CudaExecutor::Create(options, nullptr);
   if (!executor.ok()) {

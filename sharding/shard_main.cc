@@ -191,6 +191,12 @@ void EndProcess(const absl::Status& status) {
 }
 
 absl::Status ServeCuda(ShardOptions options, const std::string& fingerprint) {
+  // Before the group's threads, which stay where they are.
+  const absl::Status near = StayNearGpu(GpuIndex(options));
+  if (!near.ok()) {
+    spdlog::warn("the threads do not stay on the CPUs near GPU {}: {}",
+                 GpuIndex(options), std::string(near.message()));
+  }
   DROVER_ASSIGN_OR_RETURN(const GroupMember member,
                           JoinGroup(fingerprint, options));
   options.executor.collective = member.collective;

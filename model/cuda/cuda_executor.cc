@@ -130,4 +130,9 @@ absl::Status CudaDeviceStatus() {
   return cuda::CheckDevice(CudaExecutorOptions().device).status();
 }
 
+absl::Status StayNearGpu(int32_t device) {
+  if (!cuda::CheckDevice(device).ok()) return absl::OkStatus();
+  return cuda::StayNearDevice(device);
+}
+
 }  // namespace drover

@@ -80,4 +80,10 @@ class CudaExecutor : public Executor {
 // it cannot be used.
 absl::Status CudaDeviceStatus();
 
+// Keeps the calling thread, and threads that it starts from now on, on the CPUs
+// near a GPU. Best called before any are started: CudaExecutor's memory and
+// threads are its caller's. The error says why it cannot, and nothing has
+// changed; a GPU that cannot be used is Create's to refuse, and OK here.
+absl::Status StayNearGpu(int32_t device);
+
 }  // namespace drover

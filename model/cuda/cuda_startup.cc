@@ -153,7 +153,6 @@ absl::Status CudaStepRunner::Open() {
                                  group != nullptr ? group->world_size() : 1));
   local_config_ = LocalConfig(config_, partition_);
   DROVER_ASSIGN_OR_RETURN(device_, OpenDevice(options_.device));
-  StayNearDevice(options_.device);
   info_ = {.num_slots = model.num_slots,
            .max_step_tokens = model.max_step_tokens,
            .max_sequence_length =

@@ -2,6 +2,8 @@
 
 #include <cuda_runtime_api.h>
 
+#include <vector>
+
 #include "base/cpu_affinity.h"
 #include "model/cuda/cuda_status.h"
 #include "model/cuda/driver_query.h"
@@ -28,14 +30,15 @@ absl::StatusOr<DeviceInfo> OpenDevice(int32_t index) {
   return info;
 }
 
-void StayNearDevice(int32_t index) {
+absl::Status StayNearDevice(int32_t index) {
   char address[32] = {};
-  if (cudaDeviceGetPCIBusId(address, sizeof(address), index) != cudaSuccess) {
-    cudaGetLastError();  // not a later call's
-    return;
-  }
-  const auto cpus = CpusOfPciDevice(address);
-  if (cpus.ok()) KeepToCpus(*cpus);
+  const absl::Status asked = CudaStatus(
+      cudaDeviceGetPCIBusId(address, sizeof(address), index), "its address");
+  cudaGetLastError();  // not a later call's
+  DROVER_RETURN_IF_ERROR(asked);
+  DROVER_ASSIGN_OR_RETURN(const std::vector<int> cpus,
+                          CpusOfPciDevice(address));
+  return KeepToCpus(cpus);
 }
 
 absl::StatusOr<int64_t> FreeDeviceBytes() {

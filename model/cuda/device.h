@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "model/cuda/gpu_requirements.h"
 
@@ -23,9 +24,10 @@ absl::StatusOr<GpuIdentity> CheckDevice(int32_t index);
 absl::StatusOr<DeviceInfo> OpenDevice(int32_t index);
 
 // Keeps the calling thread and those that it starts on the CPUs near the
-// device, so that what they pin and poll lies on its side of the machine. Does
-// nothing where the kernel does not tell, or none of them may be used.
-void StayNearDevice(int32_t index);
+// device, so that what they pin and poll lies on its side of the machine. The
+// error says why they cannot: the kernel does not tell which these are, or none
+// of them may be used.
+absl::Status StayNearDevice(int32_t index);
 
 // Of the calling thread's device.
 absl::StatusOr<int64_t> FreeDeviceBytes();

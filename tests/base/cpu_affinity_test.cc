@@ -10,12 +10,14 @@
 #include <thread>
 #include <vector>
 
+#include "tests/testing/status_matchers.h"
 #include "tests/testing/temp_dir.h"
 
 namespace drover {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 class CpusOfPciDeviceTest : public ::testing::Test {
  protected:
@@ -57,12 +59,15 @@ TEST(KeepToCpusTest, ThreadsStayOnThoseThatMayBeUsed) {
     int forbidden = 0;
     while (CPU_ISSET(forbidden, &before)) ++forbidden;
 
-    EXPECT_EQ(KeepToCpus({forbidden}), 0);
+    EXPECT_THAT(KeepToCpus({forbidden}),
+                StatusIs(absl::StatusCode::kFailedPrecondition,
+                         HasSubstr("none of the CPUs " +
+                                   std::to_string(forbidden) + " may be")));
     cpu_set_t after;
     ASSERT_EQ(sched_getaffinity(0, sizeof(after), &after), 0);
     EXPECT_TRUE(CPU_EQUAL(&before, &after));
 
-    EXPECT_EQ(KeepToCpus({forbidden, first}), 1);
+    EXPECT_THAT(KeepToCpus({forbidden, first}), IsOk());
     std::thread([first] {
       cpu_set_t inherited;
       ASSERT_EQ(sched_getaffinity(0, sizeof(inherited), &inherited), 0);

@@ -75,5 +75,14 @@ TEST_F(DeviceTest, AnExecutorOnAGpuThatIsTooOldIsRefusedBeforeItIsTouched) {
                                  StartsWith("Tesla T4")));
 }
 
+TEST_F(DeviceTest, WhyThreadsCannotStayNearAGpuIsSaid) {
+  // CUDA's runtime finds no GPU behind the fake driver.
+  EXPECT_THAT(StayNearDevice(0),
+              StatusIs(absl::StatusCode::kInternal, HasSubstr("its address")));
+  EXPECT_EQ(StayNearGpu(0), StayNearDevice(0));
+  TheFakeDriver().major = 7;
+  EXPECT_THAT(StayNearGpu(0), IsOk()) << "what is refused has no place";
+}
+
 }  // namespace
 }  // namespace drover::cuda
