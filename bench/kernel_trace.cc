@@ -4,7 +4,8 @@
 //   CUDA_INJECTION64_PATH=libkernel_trace.so DROVER_TRACE=FILE program
 //
 // A line per kernel: begin and end in ns, thread blocks, name. The file, FILE
-// with the process's number behind it, is written when the program ends.
+// with the process's number behind it, is written as the program runs and, if
+// it does not end at once, when it ends.
 
 #include <cupti.h>
 #include <unistd.h>
@@ -50,6 +51,7 @@ void TakeBuffer(CUcontext, uint32_t, uint8_t* buffer, size_t, size_t valid) {
                  static_cast<unsigned long long>(kernel.end),
                  kernel.gridX * kernel.gridY * kernel.gridZ, kernel.name);
   }
+  if (file != nullptr) std::fflush(file);
   std::free(buffer);
 }
 

@@ -5,7 +5,8 @@
 #   scripts/gpu/bench.sh [CASE ...]     without cases: all for one GPU
 #   scripts/gpu/bench.sh two-gpus       all for two
 #
-# Prints the client's report of each case; its JSON and the server's metrics go
+# Prints the client's report of each case and, last, a table with what the card
+# could do at most; its JSON and the server's metrics go
 # to $DROVER_BENCH_DIR (default build/gpu/bench). Words of $DROVER_SERVE_OPTIONS,
 # each --flag=value, go to the server and take the place of a case's own.
 
@@ -15,7 +16,7 @@ source "$DROVER_ROOT/scripts/serving.sh"
 readonly ALL_CASES=(
   7b-latency 13b-latency 8b-latency
   8b-64x128 8b-3000x128 8b-1000x1000 8b-400x2048
-  8b-poisson 8b-mixed 7b-start 7b-transformers
+  8b-poisson 8b-mixed 8b-idle 7b-start 7b-transformers
 )
 # On two GPUs. The last two: 512 tokens in, 128 out.
 readonly TWO_GPU_CASES=(2x7b-latency 2x70b-latency 2x70b-64 2x70b-256)
@@ -25,6 +26,7 @@ readonly EXTRA_SERVE_OPTIONS
 
 source "$DROVER_ROOT/scripts/gpu/mixed.sh"
 source "$DROVER_ROOT/scripts/gpu/start.sh"
+source "$DROVER_ROOT/scripts/gpu/idle.sh"
 
 # start_case SERVE_OPTION ...: a server with these options, as far as
 # $DROVER_SERVE_OPTIONS names no others.
@@ -128,6 +130,7 @@ sys.stdout.buffer.write(r.urlopen(sys.argv[1]).read())' \
 run_case() {
   case "$1" in
     8b-mixed) run_mixed ;;
+    8b-idle) run_idle "$1" ;;
     7b-start) run_start ;;
     7b-transformers) run_transformers "$1" ;;
     *) run_load "$1" ;;
@@ -147,7 +150,9 @@ done
 trap stop_server EXIT
 mkdir -p "$BENCH_DIR"
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
-"$GPU_DIR/bin/cuda_read_bandwidth"
+bandwidth="$("$GPU_DIR/bin/cuda_read_bandwidth")"
+say "$bandwidth"
 for case in "${cases[@]}"; do
   run_case "$case"
 done
+outer_python scripts/gpu/bench_table.py "$BENCH_DIR" "$bandwidth"

@@ -50,6 +50,9 @@ void AddSharedFlags(CLI::App& app, BenchOptions& options) {
                  "For the same prompts, lengths and arrivals again")
       ->check(CheckSeed)
       ->capture_default_str();
+  app.add_flag("--full-sampling", options.full_sampling,
+               "Ask for draws with every filter and a repetition penalty, and "
+               "for log-probabilities, instead of greedy choices");
   app.add_option_function<std::string>(
          "--goodput",
          [&options](const std::string& text) {

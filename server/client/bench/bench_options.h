@@ -32,6 +32,8 @@ struct BenchOptions {
   std::optional<double> rate;
   bool evenly = false;  // with `rate`: one each 1/rate seconds instead
   uint64_t seed = 0;
+  // What takes a sampler longest, instead of greedy choices.
+  bool full_sampling = false;
 
   std::optional<bench::GoodputLimits> goodput;
   std::string json_file;     // empty: none

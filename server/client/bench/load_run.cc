@@ -46,7 +46,8 @@ absl::StatusOr<std::vector<BenchRequest>> MakeRequests(
       .input_len = options.input_len,
       .output_len = options.output_len,
       .num_requests = options.warmup + options.num_requests,
-      .seed = options.seed};
+      .seed = options.seed,
+      .full_sampling = options.full_sampling};
   if (options.prompt_file.empty()) return MakeRandomRequests(shape);
   DROVER_ASSIGN_OR_RETURN(const std::string text,
                           ReadFile(options.prompt_file, kMaxPromptFileBytes));

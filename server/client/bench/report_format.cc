@@ -67,7 +67,7 @@ std::string DescribeRun(const BenchOptions& options) {
   return StrCat(options.name, " of ", options.address, ": ",
                 options.num_requests, " requests, ", load, ", ", input, " in, ",
                 options.output_len.ToString(), " tokens out, seed ",
-                options.seed);
+                options.seed, options.full_sampling ? ", full sampling" : "");
 }
 
 std::string FormatTable(const BenchOptions& options, const Report& report) {

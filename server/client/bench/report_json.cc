@@ -46,6 +46,7 @@ Json OptionsToJson(const BenchOptions& options) {
   }
   json["output_len"] = ToJson(options.output_len);
   json["seed"] = options.seed;
+  if (options.full_sampling) json["full_sampling"] = true;
   if (options.goodput.has_value()) {
     Json& limits = json["goodput_limits_ms"] = Json::object();
     AddLimit("ttft", options.goodput->ttft, limits);

@@ -5,6 +5,26 @@
 
 namespace drover::bench {
 
+namespace {
+
+// Every filter, a penalty and scores: what takes a sampler longest.
+void AskForFullSampling(fmaas::Parameters& params) {
+  params.set_method(fmaas::SAMPLE);
+  fmaas::SamplingParameters& sampling = *params.mutable_sampling();
+  sampling.set_temperature(0.8f);
+  sampling.set_top_k(50);
+  sampling.set_top_p(0.95f);
+  sampling.set_typical_p(0.95f);
+  sampling.set_seed(1);
+  params.mutable_decoding()->set_repetition_penalty(1.2f);
+  fmaas::ResponseOptions& response = *params.mutable_response();
+  response.set_token_logprobs(true);
+  response.set_token_ranks(true);
+  response.set_top_n_tokens(5);
+}
+
+}  // namespace
+
 fmaas::SingleGenerationRequest MakeStreamRequest(const BenchRequest& request) {
   fmaas::SingleGenerationRequest message;
   message.mutable_request()->set_text(request.prompt);
@@ -14,6 +34,7 @@ fmaas::SingleGenerationRequest MakeStreamRequest(const BenchRequest& request) {
   params.mutable_stopping()->set_min_new_tokens(output_len);
   params.mutable_stopping()->set_max_new_tokens(output_len);
   params.mutable_response()->set_generated_tokens(true);
+  if (request.full_sampling) AskForFullSampling(params);
   return message;
 }
 

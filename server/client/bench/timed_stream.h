@@ -57,8 +57,8 @@ class TimedStream final
   StreamRecord record_;
 };
 
-// The message for `request`: greedy, with exactly its lengths and one token
-// per message.
+// The message for `request`: with exactly its lengths and one token per
+// message.
 fmaas::SingleGenerationRequest MakeStreamRequest(const BenchRequest& request);
 
 }  // namespace drover::bench

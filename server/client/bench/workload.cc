@@ -45,7 +45,8 @@ std::vector<BenchRequest> MakeRandomRequests(const RequestShape& shape) {
     const int32_t output_len = shape.output_len.Draw(lengths);
     requests.push_back({.prompt = RandomWords(input_len, words),
                         .input_len = input_len,
-                        .output_len = output_len});
+                        .output_len = output_len,
+                        .full_sampling = shape.full_sampling});
   }
   return requests;
 }
@@ -67,7 +68,8 @@ absl::StatusOr<std::vector<BenchRequest>> MakeRequestsFromLines(
   requests.reserve(static_cast<size_t>(shape.num_requests));
   while (requests.size() < static_cast<size_t>(shape.num_requests)) {
     requests.push_back({.prompt = lines[requests.size() % lines.size()],
-                        .output_len = shape.output_len.Draw(lengths)});
+                        .output_len = shape.output_len.Draw(lengths),
+                        .full_sampling = shape.full_sampling});
   }
   return requests;
 }

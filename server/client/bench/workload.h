@@ -18,6 +18,7 @@ struct BenchRequest {
   // as many; 0: all, however many these are.
   int32_t input_len = 0;
   int32_t output_len = 1;
+  bool full_sampling = false;
 };
 
 struct RequestShape {
@@ -25,6 +26,7 @@ struct RequestShape {
   LengthRange output_len;
   int32_t num_requests = 0;
   uint64_t seed = 0;
+  bool full_sampling = false;  // of all
 };
 
 // Prompts of random common words, as many as tokens are wanted: no tokenizer

@@ -46,7 +46,8 @@ TEST(BenchFlags, AllAreRead) {
   const Parsed parsed = Parse(
       "throughput --address host:1 --input-len 5:9 --output-len 7 "
       "--num-requests 3 --warmup 0 --rate 2.5 --seed 11 "
-      "--goodput ttft:200ms --json out.json --records out.jsonl --evenly");
+      "--goodput ttft:200ms --json out.json --records out.jsonl --evenly "
+      "--full-sampling");
   ASSERT_EQ(parsed.error, "");
   const BenchOptions& options = parsed.options;
   EXPECT_EQ(options.address, "host:1");
@@ -61,6 +62,7 @@ TEST(BenchFlags, AllAreRead) {
   EXPECT_EQ(options.json_file, "out.json");
   EXPECT_EQ(options.records_file, "out.jsonl");
   EXPECT_TRUE(options.evenly);
+  EXPECT_TRUE(options.full_sampling);
 }
 
 TEST(BenchFlags, ATableTakesOptionsForItsServers) {

@@ -68,6 +68,23 @@ TEST_F(LoadGeneratorTest, AsksForExactLengthsAndATokenPerMessage) {
   EXPECT_TRUE(params.response().generated_tokens());
 }
 
+TEST_F(LoadGeneratorTest, FullSamplingAsksForAllThatASamplerDoes) {
+  Connect({});
+  auto full = Requests(1);
+  full[0].full_sampling = true;
+  generator_->Run(full, {.max_streams = 1});
+  const auto requests = server_->requests();
+  ASSERT_THAT(requests, SizeIs(1));
+  const fmaas::Parameters& params = requests[0].params();
+  EXPECT_EQ(params.method(), fmaas::SAMPLE);
+  EXPECT_GT(params.sampling().top_k(), 0u);
+  EXPECT_LT(params.sampling().top_p(), 1.0f);
+  EXPECT_LT(params.sampling().typical_p(), 1.0f);
+  EXPECT_GT(params.decoding().repetition_penalty(), 1.0f);
+  EXPECT_TRUE(params.response().token_logprobs());
+  EXPECT_GT(params.response().top_n_tokens(), 0u);
+}
+
 TEST_F(LoadGeneratorTest, RunsAsManyStreamsAtOnceAsAllowedAndNoMore) {
   Connect({.await_concurrency = 8});
   const RunResult result = generator_->Run(Requests(40), {.max_streams = 8});

@@ -44,6 +44,20 @@ TEST(Workload, IsTheSameForTheSameSeedOnly) {
   EXPECT_NE(prompts, Prompts(MakeRandomRequests(other)));
 }
 
+TEST(Workload, AllAskForFullSamplingOrNone) {
+  for (const bool full_sampling : {false, true}) {
+    RequestShape shape = kShape;
+    shape.full_sampling = full_sampling;
+    auto requests = MakeRandomRequests(shape);
+    const auto lines = MakeRequestsFromLines("one\ntwo\n", shape);
+    ASSERT_THAT(lines, IsOk());
+    requests.insert(requests.end(), lines->begin(), lines->end());
+    for (const BenchRequest& request : requests) {
+      EXPECT_EQ(request.full_sampling, full_sampling);
+    }
+  }
+}
+
 TEST(Workload, TakesLinesInTurn) {
   RequestShape shape = kShape;
   shape.num_requests = 5;
