@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/clock.h"
 #include "base/status_macros.h"
 #include "sharding/ranks/shared_memory_collective.h"
@@ -121,9 +122,30 @@ void ShardGroup::Start(ResultCallback on_result) {
         [this, rank](StepResult result) { OnResult(rank, std::move(result)); },
         [this](const absl::Status& cause) { OnEnd(cause); });
   }
+  watcher_ = std::thread([this] { WatchSteps(); });
+}
+
+bool ShardGroup::AwaitStop(absl::Duration timeout) {
+  absl::MutexLock lock(&mutex_);
+  return mutex_.AwaitWithTimeout(absl::Condition(&stopped_), timeout);
+}
+
+void ShardGroup::WatchSteps() {
+  while (!AwaitStop(options_.patience)) {
+    const std::vector<size_t> stuck = step_watch_.Look();
+    if (stuck.empty()) continue;
+    return OnEnd(absl::UnavailableError(absl::StrCat(
+        "no result for ",
+        absl::FormatDuration(StepWatch::kMaxLooks * options_.patience),
+        " from ",
+        options_.num_shards == 1 ? "the shard"
+                                 : absl::StrCat("the shards of rank ",
+                                                absl::StrJoin(stuck, ", ")))));
+  }
 }
 
 void ShardGroup::OnResult(size_t rank, StepResult result) {
+  step_watch_.OnResult(rank);
   if (compares_ranks_) {
     const absl::Status status = agreement_.Add(rank, result);
     if (!status.ok()) return OnEnd(status);
@@ -132,6 +154,7 @@ void ShardGroup::OnResult(size_t rank, StepResult result) {
 }
 
 void ShardGroup::Submit(BatchPlan plan) {
+  step_watch_.OnSubmit();
   for (const std::shared_ptr<ShardLink>& shard : shards_) {
     shard->Submit(plan);
   }
@@ -146,6 +169,7 @@ void ShardGroup::Stop() {
     on_result_ = nullptr;
     loss = loss_;
   }
+  if (watcher_.joinable()) watcher_.join();
   for (const std::shared_ptr<ShardLink>& shard : shards_) {
     if (shard != nullptr) shard->Close(loss);
   }

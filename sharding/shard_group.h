@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -21,6 +22,7 @@
 #include "sharding/rank_agreement.h"
 #include "sharding/ranks/shared_memory.h"
 #include "sharding/shard_link.h"
+#include "sharding/step_watch.h"
 
 namespace drover {
 
@@ -39,7 +41,9 @@ class ShardGroup final : public Executor {
     std::string version = DROVER_VERSION;
     std::string model_fingerprint;
     absl::Duration start_timeout = absl::Minutes(10);
-    // A shard that does not answer for twice as long is lost, whatever it does.
+    // A shard that does not answer for twice as long is lost, whatever it does;
+    // so is one that answers but has had a plan for five times as long and
+    // given no result.
     absl::Duration patience = absl::Minutes(1);
     // How long shards may take to finish their step and leave.
     absl::Duration parting_time = absl::Seconds(5);
@@ -72,7 +76,8 @@ class ShardGroup final : public Executor {
  private:
   explicit ShardGroup(Options options)
       : options_(std::move(options)),
-        agreement_(static_cast<size_t>(options_.num_shards)) {}
+        agreement_(static_cast<size_t>(options_.num_shards)),
+        step_watch_(static_cast<size_t>(options_.num_shards)) {}
 
   absl::Status StartShards();
   absl::StatusOr<std::shared_ptr<ShardLink>> StartShard(int32_t rank);
@@ -82,6 +87,9 @@ class ShardGroup final : public Executor {
   void OnResult(size_t rank, StepResult result);
   void Deliver(absl::StatusOr<StepResult> result);
   void OnEnd(const absl::Status& cause);
+  // Until Stop, or until a rank is stuck.
+  void WatchSteps();
+  bool AwaitStop(absl::Duration timeout);
   // Ranks stop waiting for each other.
   void EndTheirWait();
 
@@ -89,6 +97,7 @@ class ShardGroup final : public Executor {
   // For tests, and whoever doubts a kernel: see docs/testing.md.
   const bool compares_ranks_ = std::getenv("DROVER_VALIDATE_RANKS") != nullptr;
   RankAgreement agreement_;
+  StepWatch step_watch_;
   ExecutorInfo info_;
   DeviceFacts device_;
   absl::Mutex mutex_;
@@ -98,6 +107,7 @@ class ShardGroup final : public Executor {
   std::unique_ptr<SharedMemory> memory_;       // null: one rank, or other hosts
   std::unique_ptr<Rendezvous> rendezvous_;
   std::vector<std::shared_ptr<ShardLink>> shards_;  // by rank
+  std::thread watcher_;                             // runs WatchSteps
 };
 
 }  // namespace drover

@@ -19,7 +19,7 @@ int main(int argc, char** argv) {
   int refuse_status = 1;
   int failure_code = static_cast<int>(absl::StatusCode::kInternal);
   bool hang = false;
-  int rank = 0, deviating_rank = -1;
+  int rank = 0, deviating_rank = -1, holding_rank = -1;
   app.add_option("--router-fd", router_fd);
   app.add_option("--fingerprint", fingerprint);
   app.add_option("--refuse", refuse, "Say this and exit");
@@ -29,9 +29,11 @@ int main(int argc, char** argv) {
   app.add_option("--crashing-step", crashing_step);
   app.add_option("--holding-step", holding_step, "Never end this one");
   app.add_flag("--hang", hang, "Never serve");
+  app.add_option("--holding-rank", holding_rank, "Only this one; -1: all");
   app.add_option("--rank", rank);
   app.add_option("--deviating-rank", deviating_rank, "Answers otherwise");
   CLI11_PARSE(app, argc, argv);
+  if (holding_rank >= 0 && holding_rank != rank) holding_step = 0;
   if (!refuse.empty()) {
     std::fprintf(stderr, "E %s\n", refuse.c_str());
     return refuse_status;

@@ -141,6 +141,47 @@ TEST(ShardGroupTest, ARankThatHangsAtStartIsGivenUpWithAllOthers) {
   EXPECT_EQ(group.status().code(), absl::StatusCode::kUnavailable);
 }
 
+// Its connection goes on: only results tell.
+TEST(ShardGroupTest, AnyRankWhoseStepDoesNotEndLosesTheGroup) {
+  constexpr absl::Duration kPatience = absl::Milliseconds(200);
+  for (const size_t rank : {0, 2}) {
+    auto group = ShardGroup::Launch(
+        {.shard_binary = FAKE_SHARD_BINARY,
+         .shard_args = {"--fingerprint=cafe", "--holding-step=4",
+                        StrCat("--holding-rank=", rank)},
+         .num_shards = 3,
+         .model_fingerprint = "cafe",
+         .patience = kPatience,
+         .parting_time = kPatience});
+    ASSERT_TRUE(group.ok()) << group.status();
+    std::vector<pid_t> pids;
+    for (size_t i = 0; i < 3; ++i) pids.push_back((*group)->shard_pid(i));
+    absl::Status status;
+    absl::Notification lost;
+    {
+      Engine engine({.on_executor_lost =
+                         [&](const absl::Status& cause, bool) {
+                           status = cause;
+                           lost.Notify();
+                         }},
+                    **group);
+      engine.Start();
+      auto sink = std::make_shared<EndSink>();
+      ASSERT_TRUE(
+          engine.Submit({.prompt_ids = {4, 5}, .max_new_tokens = 9}, sink)
+              .ok());
+      sink->ended.WaitForNotification();
+      lost.WaitForNotification();
+      // Those of the first rank are the ones that requests wait for.
+      EXPECT_EQ(sink->status, rank == 0 ? status : absl::OkStatus());
+    }
+    EXPECT_EQ(status, absl::UnavailableError(StrCat(
+                          "no result for 1s from the shards of rank ", rank)));
+    group->reset();
+    for (const pid_t pid : pids) EXPECT_EQ(kill(pid, 0), -1);
+  }
+}
+
 TEST(ShardGroupTest, AShardThatDiesEndsRequestsWithUnavailable) {
   auto group = Launch({"--crashing-step=20"});
   ASSERT_TRUE(group.ok()) << group.status();
