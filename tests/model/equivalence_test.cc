@@ -151,12 +151,20 @@ class EquivalenceTest : public testing::TestWithParam<std::string> {
     return GetParam() == "fables-7m" ? DemoModel() : FixtureModel(GetParam());
   }
 
+  // As far as the model's vocabulary goes.
+  static std::vector<int32_t> Ids(int32_t count, uint32_t seed) {
+    const auto config =
+        ExecutorHarness::ValueOrDie(LoadModelConfig(ModelDir()));
+    return RandomIds(count, seed,
+                     std::min(320u, static_cast<uint32_t>(config.vocab_size)));
+  }
+
   Runner runner_{TestOptions(ModelDir())};
   const SamplingParams greedy_ = GreedyWithScores(/*top_n=*/2);
 };
 
 TEST_P(EquivalenceTest, ChunkedPrefillScoresLikeOneChunk) {
-  const std::vector<int32_t> ids = RandomIds(150, /*seed=*/1);
+  const std::vector<int32_t> ids = Ids(150, /*seed=*/1);
   const std::vector<float> whole = runner_.Score(ids, 150);
   ASSERT_EQ(whole.size(), ids.size());
   // Chunks within a block, of exactly a block, across blocks, and (with the
@@ -172,7 +180,7 @@ TEST_P(EquivalenceTest, ChunkedPrefillScoresLikeOneChunk) {
 // chunk that is not the last but its keys and values.
 TEST_P(EquivalenceTest, TheFirstTokenDoesNotNoticeWhetherThePromptIsScored) {
   constexpr int32_t kLength = 100;
-  const std::vector<int32_t> ids = RandomIds(kLength, /*seed=*/9);
+  const std::vector<int32_t> ids = Ids(kLength, /*seed=*/9);
   const float scored = runner_.Score(ids, kLength).back();
   EXPECT_NEAR(runner_.Generate(ids, greedy_, 0, /*count=*/1).at(0).logprob,
               scored, kFloat32Tolerance);
@@ -199,7 +207,7 @@ TEST_P(EquivalenceTest, ASequenceDoesNotNoticeItsBatch) {
   constexpr int32_t kLengths[] = {1, 5, 16, 17, 60, 100};
   std::vector<Tokens> alone;
   for (const int32_t length : kLengths) {
-    alone.push_back(runner_.Generate(RandomIds(length, 7u + length), greedy_));
+    alone.push_back(runner_.Generate(Ids(length, 7u + length), greedy_));
   }
 
   runner_.Reset();
@@ -208,7 +216,7 @@ TEST_P(EquivalenceTest, ASequenceDoesNotNoticeItsBatch) {
   for (size_t i = 0; i < std::size(kLengths); ++i) {
     // Slots with gaps between them.
     runner_.AddSequence(plan, static_cast<int32_t>(2 * i + 1),
-                        RandomIds(kLengths[i], 7u + kLengths[i]), greedy_,
+                        Ids(kLengths[i], 7u + kLengths[i]), greedy_,
                         kLengths[i]);
   }
   for (int32_t step = 0; step < kNumGenerated; ++step) {
@@ -227,8 +235,8 @@ TEST_P(EquivalenceTest, ASequenceDoesNotNoticeItsBatch) {
 }
 
 TEST_P(EquivalenceTest, DecodesDoNotNoticeAPrefillInTheirStep) {
-  const std::vector<int32_t> ids = RandomIds(40, /*seed=*/3);
-  const std::vector<int32_t> other = RandomIds(120, /*seed=*/4);
+  const std::vector<int32_t> ids = Ids(40, /*seed=*/3);
+  const std::vector<int32_t> other = Ids(120, /*seed=*/4);
   const Tokens alone = runner_.Generate(ids, greedy_);
 
   runner_.Reset();
@@ -254,7 +262,7 @@ TEST_P(EquivalenceTest, DecodesDoNotNoticeAPrefillInTheirStep) {
 }
 
 TEST_P(EquivalenceTest, ADecodeDoesNotNoticeAChunkOfOneTokenBeforeIt) {
-  const std::vector<int32_t> ids = RandomIds(40, /*seed=*/3);
+  const std::vector<int32_t> ids = Ids(40, /*seed=*/3);
   const Tokens alone = runner_.Generate(ids, greedy_, 0, /*count=*/2);
 
   runner_.Reset();
@@ -262,7 +270,7 @@ TEST_P(EquivalenceTest, ADecodeDoesNotNoticeAChunkOfOneTokenBeforeIt) {
   runner_.AddSequence(plan, 4, ids, greedy_, 40);
   runner_.Run(std::move(plan));
   BatchPlan chunk;
-  runner_.AddSequence(chunk, 0, RandomIds(20, /*seed=*/4), greedy_, 1);
+  runner_.AddSequence(chunk, 0, Ids(20, /*seed=*/4), greedy_, 1);
   const StepResult result = runner_.Run(std::move(chunk));
   ASSERT_EQ(result.sequences.size(), 1u);
   EXPECT_EQ(result.sequences[0].slot.slot, 4);
@@ -272,7 +280,7 @@ TEST_P(EquivalenceTest, ADecodeDoesNotNoticeAChunkOfOneTokenBeforeIt) {
 
 TEST_P(EquivalenceTest, APreemptedSequenceGoesOnAsIfUndisturbed) {
   constexpr int32_t kBefore = 9;
-  const std::vector<int32_t> ids = RandomIds(50, /*seed=*/5);
+  const std::vector<int32_t> ids = Ids(50, /*seed=*/5);
   const Tokens undisturbed = runner_.Generate(ids, greedy_);
   const Tokens resumed =
       runner_.Generate(WithTokens(ids, undisturbed, kBefore), greedy_, kBefore,
@@ -290,7 +298,7 @@ TEST_P(EquivalenceTest, APreemptedDrawIsTheSameDraw) {
                                    .top_p = 0.9f,
                                    .repetition_penalty = 1.2f,
                                    .seed = 1234};
-  const std::vector<int32_t> ids = RandomIds(50, /*seed=*/6);
+  const std::vector<int32_t> ids = Ids(50, /*seed=*/6);
   const Tokens undisturbed = runner_.Generate(ids, sampling);
   const Tokens resumed =
       runner_.Generate(WithTokens(ids, undisturbed, kBefore), sampling, kBefore,
@@ -301,7 +309,7 @@ TEST_P(EquivalenceTest, APreemptedDrawIsTheSameDraw) {
 }
 
 TEST_P(EquivalenceTest, OneStepAheadIsLockStepBitForBit) {
-  const std::vector<int32_t> ids = RandomIds(30, /*seed=*/8);
+  const std::vector<int32_t> ids = Ids(30, /*seed=*/8);
   const Tokens lock_step = runner_.Generate(ids, greedy_);
 
   runner_.Reset();
@@ -318,8 +326,9 @@ TEST_P(EquivalenceTest, OneStepAheadIsLockStepBitForBit) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, EquivalenceTest,
-                         testing::Values("llama3-gqa", "mistral-sliding",
-                                         "qwen2-bias", "fables-7m"),
+                         testing::Values("llama3-gqa", "llama-head-dim",
+                                         "mistral-sliding", "qwen2-bias",
+                                         "fables-7m"),
                          [](const testing::TestParamInfo<std::string>& info) {
                            return TestName(info.param);
                          });

@@ -118,12 +118,13 @@ inline ModelExecutorOptions TestOptions(const std::string& model_dir,
           .num_threads = 2};
 }
 
-// Ids that every fixture's vocabulary has.
-inline std::vector<int32_t> RandomIds(int32_t count, uint32_t seed) {
+// Ids below `end`, which most fixtures' vocabularies have.
+inline std::vector<int32_t> RandomIds(int32_t count, uint32_t seed,
+                                      uint32_t end = 320) {
   std::mt19937 random(seed);
   std::vector<int32_t> ids;
   for (int32_t i = 0; i < count; ++i) {
-    ids.push_back(static_cast<int32_t>(random() % 320));
+    ids.push_back(static_cast<int32_t>(random() % end));
   }
   return ids;
 }

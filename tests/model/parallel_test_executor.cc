@@ -1,6 +1,5 @@
-// The goldens and equivalences once more, with several ranks that run the model
-// together: threads of this process, DROVER_TEST_RANKS of them or, where the
-// model cannot be divided so, fewer.
+// The goldens and equivalences once more, with DROVER_TEST_RANKS ranks that run
+// the model together: threads of this process.
 
 #include "model/model_executor.h"
 #include "tests/model/rank_group.h"
