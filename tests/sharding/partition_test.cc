@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <map>
+#include <ostream>
 #include <string>
 #include <vector>
 
+#include "base/strings.h"
 #include "tests/testing/status_matchers.h"
 
 namespace drover {
@@ -96,25 +98,76 @@ TEST(PartitionTest, SaysWhichDimensionCannotBeDivided) {
 
 // ---- Of all shapes and 1 to 64 ranks ----
 
-class PartitionPropertyTest : public ::testing::TestWithParam<std::string> {
+ModelConfig WithHeads(std::string_view name, int64_t num_heads,
+                      int64_t num_kv_heads) {
+  ModelConfig config = Named(name);
+  config.num_heads = num_heads;
+  config.num_kv_heads = num_kv_heads;
+  return config;
+}
+
+// As small as llama-head-dim of the goldens.
+ModelConfig SixHeads() {
+  ModelConfig config = WithHeads("llama-1.1b", 6, 3);
+  config.intermediate_size = 90;
+  config.vocab_size = 157;
+  return config;
+}
+
+struct Shape {
+  std::string name;
+  ModelConfig config;
+  std::vector<int32_t> world_sizes;  // that can be
+};
+
+void PrintTo(const Shape& shape, std::ostream* out) { *out << shape.name; }
+
+std::vector<Shape> Shapes() {
+  return {
+      {"odd", Odd(), {1, 2, 4, 8, 16, 32}},
+      {"llama_1b", Named("llama-1.1b"), {1, 2, 4, 8, 16, 32}},    // 32 and 4
+      {"llama_7b", Named("llama-2-7b"), {1, 2, 4, 8, 16, 32}},    // 32 and 32
+      {"llama_8b", Named("llama-3.1-8b"), {1, 2, 4, 8, 16, 32}},  // 32 and 8
+      {"llama_13b", Named("llama-2-13b"), {1, 2, 4, 5, 8, 10, 20, 40}},  // 40
+      {"llama_70b", Named("llama-2-70b"), {1, 2, 4, 8, 16, 32, 64}},  // 64, 8
+      {"qwen2_7b", WithHeads("llama-2-7b", 28, 4), {1, 2, 4, 28}},
+      {"six_heads", SixHeads(), {1, 3, 6}},
+      {"one_kv_head", WithHeads("llama-2-7b", 32, 1), {1, 2, 4, 8, 16, 32}},
+  };
+}
+
+class PartitionPropertyTest : public ::testing::TestWithParam<Shape> {
  protected:
-  ModelConfig config() const {
-    return GetParam() == "odd" ? Odd() : Named(GetParam());
-  }
+  const ModelConfig& config() const { return GetParam().config; }
 
   // Calls check(ranks) for every number of ranks that can be.
   template <typename Check>
   void ForWorldSizes(Check check) const {
-    int num_checked = 0;
-    for (int32_t world_size = 1; world_size <= 64; ++world_size) {
-      if (!PartitionModel(config(), 0, world_size).ok()) continue;
+    for (const int32_t world_size : GetParam().world_sizes) {
       SCOPED_TRACE(world_size);
-      ++num_checked;
-      check(All(config(), world_size));
+      const std::vector<RankPartition> ranks = All(config(), world_size);
+      ASSERT_EQ(ranks.size(), static_cast<size_t>(world_size));
+      check(ranks);
     }
-    EXPECT_GE(num_checked, 5) << "1, 2, 4, 8 and 16 at least";
   }
 };
+
+TEST_P(PartitionPropertyTest, OtherNumbersOfRanksAreRefusedByTheDimension) {
+  const std::vector<int32_t>& possible = GetParam().world_sizes;
+  for (int32_t world_size = 1; world_size <= 64; ++world_size) {
+    if (std::count(possible.begin(), possible.end(), world_size) > 0) continue;
+    const std::string dimension =
+        config().num_heads % world_size != 0
+            ? StrCat("num_attention_heads is ", config().num_heads, ",")
+            : StrCat("num_key_value_heads is ", config().num_kv_heads, ",");
+    for (int32_t rank = 0; rank < world_size; ++rank) {
+      EXPECT_THAT(PartitionModel(config(), rank, world_size),
+                  StatusIs(absl::StatusCode::kInvalidArgument,
+                           AllOf(HasSubstr(StrCat(" ", world_size, " ranks: ")),
+                                 HasSubstr(dimension))));
+    }
+  }
+}
 
 // The slices, in the order of ranks, one after the other from 0 to `size`.
 void ExpectTiles(const std::vector<Slice>& slices, int64_t size) {
@@ -218,16 +271,8 @@ TEST_P(PartitionPropertyTest, SlicesFitTheLocalShape) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, PartitionPropertyTest,
-                         ::testing::Values("odd", "llama-1.1b", "llama-2-7b",
-                                           "llama-2-70b", "llama-3.1-8b"),
-                         [](const auto& shape) {
-                           std::string name = shape.param;
-                           std::replace_if(
-                               name.begin(), name.end(),
-                               [](char c) { return c == '-' || c == '.'; },
-                               '_');
-                           return name;
-                         });
+                         ::testing::ValuesIn(Shapes()),
+                         [](const auto& shape) { return shape.param.name; });
 
 }  // namespace
 }  // namespace drover
