@@ -23,6 +23,7 @@ import make_corpus
 SPECIAL = ["<unk>", "<s>", "</s>"]
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 EOS = "</s>"
+NUM_HEADS = 2  # so that two shards can run it
 HEAD_DIM = 16
 SURE = 30.0  # the score of what a script says next; all else has 0
 
@@ -52,8 +53,8 @@ class ScriptedModel:
             "architectures": ["LlamaForCausalLM"], "model_type": "llama",
             "hidden_act": "silu", "hidden_size": len(self.vocabulary),
             "head_dim": HEAD_DIM, "intermediate_size": HEAD_DIM,
-            "num_hidden_layers": 1, "num_attention_heads": 1,
-            "num_key_value_heads": 1, "max_position_embeddings": 256,
+            "num_hidden_layers": 1, "num_attention_heads": NUM_HEADS,
+            "num_key_value_heads": NUM_HEADS, "max_position_embeddings": 256,
             "rms_norm_eps": 1e-12, "rope_theta": 10000.0,
             "vocab_size": len(self.vocabulary), "bos_token_id": 1,
             "eos_token_id": 2, "tie_word_embeddings": False,
@@ -73,9 +74,10 @@ class ScriptedModel:
                 head[1][row * size + self.vocabulary.index(last)] = score
         # What RMSNorm makes of a unit vector is sqrt(size) long.
         norm = ((size,), array.array("f", [1 / math.sqrt(size)] * size))
-        layer = {f"self_attn.{name}_proj": (HEAD_DIM, size)
+        heads = NUM_HEADS * HEAD_DIM
+        layer = {f"self_attn.{name}_proj": (heads, size)
                  for name in ("q", "k", "v")}
-        layer |= {"self_attn.o_proj": (size, HEAD_DIM),
+        layer |= {"self_attn.o_proj": (size, heads),
                   "mlp.gate_proj": (HEAD_DIM, size),
                   "mlp.up_proj": (HEAD_DIM, size),
                   "mlp.down_proj": (size, HEAD_DIM)}

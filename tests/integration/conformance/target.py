@@ -46,6 +46,8 @@ def own_server(*flags, model=MODEL):
     if model != MODEL:  # a test's own, with weights whatever MODEL has
         flags += ("--load-format", "safetensors")
     server = Server("--dtype", "float32", *flags, model=model)
+    if shards := os.environ.get("NUM_SHARD"):  # not only said, but done
+        assert len(server.shard_pids()) == int(shards)
     atexit.register(server.__exit__)
     return server
 
