@@ -1,6 +1,6 @@
 """Any rank of one host dies or hangs, wherever it is: the router says so and
 ends, and nothing is left. (tests/sharding/group_faults_test.cc is exact about
-the point; here the shards are real.)"""
+the point; here the shards are real.) And no shard outlives its router."""
 
 import concurrent.futures
 import contextlib
@@ -8,6 +8,7 @@ import itertools
 import os
 import pathlib
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -22,6 +23,11 @@ WRAPPER = """#!/bin/sh
 case " $* " in *" --rank={rank} "*) kill -{signal} $$ ;; esac
 exec {shard} "$@"
 """
+# Tells its number and stops.
+STOPPED_SHARD = """#!/bin/sh
+echo $$ >{fifo}
+kill -STOP $$
+"""
 
 
 def children(pid):
@@ -29,25 +35,34 @@ def children(pid):
     return [int(child) for child in text.split()]
 
 
-def start_router(folder, point, rank, how):
-    """Two shards. Time is short only where nothing else tells of the fault."""
-    hangs = how == signal.SIGSTOP
-    starts = point in ("start", "loading")
-    flags = ["--shard-patience-seconds", "2" if hangs else "60",
-             "--shard-start-timeout-seconds",
-             "10" if hangs and starts else "120"]
-    if point == "start":
-        wrapper = pathlib.Path(folder) / "shard"
-        wrapper.write_text(WRAPPER.format(
-            rank=rank, signal=how.name[3:], shard=BIN / "drover-shard"))
-        wrapper.chmod(0o700)
-        flags += ["--shard-binary", str(wrapper)]
+def write_program(folder, text):
+    program = pathlib.Path(folder) / "shard"
+    program.write_text(text)
+    program.chmod(0o700)
+    return str(program)
+
+
+def start_router(folder, *flags):
+    """Two shards."""
     return LoggedProcess([
         str(BIN / "drover"), "serve", "--model", str(MODEL), "--num-shard", "2",
         "--host", "127.0.0.1", "--grpc-port", "0", "--port", "0",
         "--kv-cache-bytes", "64MiB", "--termination-log",
         folder + "/termination", *flags
     ])
+
+
+def start_faulty(folder, point, rank, how):
+    """Time is short only where nothing else tells of the fault."""
+    hangs = how == signal.SIGSTOP
+    starts = point in ("start", "loading")
+    flags = ["--shard-patience-seconds", "2" if hangs else "60",
+             "--shard-start-timeout-seconds",
+             "10" if hangs and starts else "120"]
+    if point == "start":
+        flags += ["--shard-binary", write_program(folder, WRAPPER.format(
+            rank=rank, signal=how.name[3:], shard=BIN / "drover-shard"))]
+    return start_router(folder, *flags)
 
 
 def stream_from(router, stack):
@@ -81,7 +96,7 @@ class ShardFaultsTest(unittest.TestCase):
         with contextlib.ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             router = stack.enter_context(
-                start_router(folder, point, rank, how))
+                start_faulty(folder, point, rank, how))
             client = None
             if point in ("idle", "stop"):
                 router.await_line(" ready ")
@@ -132,6 +147,52 @@ class ShardFaultsTest(unittest.TestCase):
 
     def test_at_stop(self):
         self.for_each("stop")
+
+
+class KilledRouterTest(unittest.TestCase):
+
+    def kill(self, router, shards):
+        """No shard outlives it."""
+        ends = [os.pidfd_open(pid) for pid in shards]
+        router.signal(signal.SIGKILL)
+        for end in ends:
+            with open(end):  # readable once its process has ended
+                self.assertEqual(select.select([end], [], [], 60)[0], [end])
+
+    def for_each_stopped_rank(self, begin):
+        """None, or either one; begin(router, stack): until it is there."""
+        for stopped in (None, 0, 1):
+            with self.subTest(stopped=stopped), contextlib.ExitStack() as stack:
+                folder = stack.enter_context(tempfile.TemporaryDirectory())
+                router = stack.enter_context(start_router(folder))
+                begin(router, stack)
+                shards = children(router.pid)
+                self.assertEqual(len(shards), 2)
+                if stopped is not None:
+                    os.kill(shards[stopped], signal.SIGSTOP)
+                self.kill(router, shards)
+
+    def test_before_its_shards_say_a_word(self):
+        with tempfile.TemporaryDirectory() as folder:
+            fifo = os.path.join(folder, "fifo")
+            os.mkfifo(fifo)
+            shard = write_program(folder, STOPPED_SHARD.format(fifo=fifo))
+            with start_router(folder, "--shard-binary", shard) as router:
+                shards = set()
+                while len(shards) < 2:
+                    with open(fifo) as numbers:
+                        shards.update(map(int, numbers))
+                self.kill(router, shards)
+
+    def test_while_they_load(self):
+        def begin(router, _):
+            for rank in (0, 1):
+                router.await_line(f"rank {rank}: loading")
+
+        self.for_each_stopped_rank(begin)
+
+    def test_in_a_step(self):
+        self.for_each_stopped_rank(stream_from)
 
 
 if __name__ == "__main__":
