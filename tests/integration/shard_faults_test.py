@@ -100,13 +100,15 @@ class ShardFaultsTest(unittest.TestCase):
             client = None
             if point in ("idle", "stop"):
                 router.await_line(" ready ")
-            elif point == "step":
+            elif point in ("step", "drain"):
                 client = stream_from(router, stack)
             elif point == "loading":
                 router.await_line(f"rank {rank}: loading")
             shards = [] if point == "start" else children(router.pid)
-            if point == "stop":
+            if point in ("drain", "stop"):
                 router.signal(signal.SIGTERM)
+            if point == "drain":
+                router.await_line(" draining ")
             if point != "start":
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(shards[rank], how)
@@ -144,6 +146,9 @@ class ShardFaultsTest(unittest.TestCase):
 
     def test_in_a_step(self):
         self.for_each("step")
+
+    def test_in_a_drain(self):
+        self.for_each("drain")
 
     def test_at_stop(self):
         self.for_each("stop")

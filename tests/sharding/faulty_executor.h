@@ -1,7 +1,9 @@
 #pragma once
 
 #include <signal.h>
+#include <sys/mman.h>
 
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <utility>
@@ -9,17 +11,50 @@
 #include "absl/synchronization/mutex.h"
 #include "sharding/ranks/collective.h"
 #include "tests/testing/fake_executor.h"
+#include "tests/testing/shared_region.h"
 
 namespace drover::testing {
 
 // Where in its life a process does what to itself.
 struct Fault {
-  std::string point;  // start, loading, step, stop; empty: nowhere
+  std::string point;  // start, loading, step, sum, stop; empty: nowhere
   bool hang = false;  // stops, as a debugger would stop it; otherwise dies
 
   void At(const std::string& here) const {
     if (point == here) raise(hang ? SIGSTOP : SIGKILL);
   }
+};
+
+// What ranks add up, more than collectives do at once. A fault in the sum comes
+// when its first part is there and is written: others wait for the second. One
+// of a process.
+class FaultySum {
+ public:
+  explicit FaultySum(const Fault& fault) {
+    if (fault.point != "sum") return;
+    fault_ = &fault;
+    data_ = region_.data();
+    mprotect(data_, kBytes, PROT_READ);
+    signal(SIGSEGV, OnWrite);
+  }
+
+  absl::Status Run(Collective& collective) {
+    return collective.AllReduceSum(absl::MakeSpan(
+        static_cast<float*>(region_.data()), kBytes / sizeof(float)));
+  }
+
+ private:
+  static constexpr size_t kBytes = size_t{2} << 20;
+
+  // One that was stopped goes on.
+  static void OnWrite(int /*signal*/) {
+    fault_->At("sum");
+    mprotect(data_, kBytes, PROT_READ | PROT_WRITE);
+  }
+
+  static inline const Fault* fault_ = nullptr;
+  static inline void* data_ = nullptr;
+  const SharedRegion region_{kBytes};
 };
 
 // A fake rank that meets the other ranks in every step, as a model does, and
@@ -53,13 +88,14 @@ class FaultyExecutor final : public Executor {
   int32_t Next(absl::Span<const int32_t> ids) {
     fault_.At("step");
     if (collective_ != nullptr && status_.ok()) {
-      status_ = collective_->AllReduceMin(0).status();
+      status_ = sum_.Run(*collective_);
     }
     return HashedToken(ids);
   }
 
   const Fault fault_;
   const std::shared_ptr<Collective> collective_;
+  FaultySum sum_{fault_};
   absl::Status status_;  // of the executor's thread
   FakeExecutor fake_;
 };

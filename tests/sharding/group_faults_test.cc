@@ -33,7 +33,7 @@ constexpr absl::Duration kPatience = absl::Milliseconds(200);
 constexpr absl::Duration kLong = absl::Minutes(1);
 
 struct Case {
-  const char* point;  // start, loading, idle, step, stop
+  const char* point;  // start, loading, idle, step, sum, stop
   bool hang;
   int32_t rank;
 };
@@ -240,7 +240,8 @@ TEST_P(GroupFaultsTest, OfSeveralHostsLeaveNothingBehind) {
 
 std::vector<Case> AllCases() {
   std::vector<Case> cases;
-  for (const char* point : {"start", "loading", "idle", "step", "stop"}) {
+  for (const char* point :
+       {"start", "loading", "idle", "step", "sum", "stop"}) {
     for (const bool hang : {false, true}) {
       for (int32_t rank = 0; rank < kWorldSize; ++rank) {
         cases.push_back({point, hang, rank});
