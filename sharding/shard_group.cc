@@ -84,14 +84,19 @@ absl::Status ShardGroup::GatherShards() {
   return absl::OkStatus();
 }
 
-// All at once: while they load they wait for each other, so that one that is
-// lost must end the others' wait.
-absl::Status ShardGroup::AwaitReady(absl::Duration timeout) {
+void ShardGroup::ForEachRankAtOnce(
+    const std::function<void(size_t rank)>& run) const {
   std::vector<std::thread> threads;
   for (size_t rank = 0; rank < shards_.size(); ++rank) {
-    threads.emplace_back([this, rank, timeout] { AwaitShard(rank, timeout); });
+    threads.emplace_back([&run, rank] { run(rank); });
   }
   for (std::thread& thread : threads) thread.join();
+}
+
+// While they load they wait for each other, so that one that is lost must end
+// the others' wait.
+absl::Status ShardGroup::AwaitReady(absl::Duration timeout) {
+  ForEachRankAtOnce([&](size_t rank) { AwaitShard(rank, timeout); });
   absl::MutexLock lock(&mutex_);
   return loss_;
 }
@@ -170,9 +175,10 @@ void ShardGroup::Stop() {
     loss = loss_;
   }
   if (watcher_.joinable()) watcher_.join();
-  for (const std::shared_ptr<ShardLink>& shard : shards_) {
-    if (shard != nullptr) shard->Close(loss);
-  }
+  // So that many that hang take no longer than one.
+  ForEachRankAtOnce([&](size_t rank) {
+    if (shards_[rank] != nullptr) shards_[rank]->Close(loss);
+  });
 }
 
 void ShardGroup::OnEnd(const absl::Status& cause) {

@@ -79,6 +79,8 @@ class ShardGroup final : public Executor {
         agreement_(static_cast<size_t>(options_.num_shards)),
         step_watch_(static_cast<size_t>(options_.num_shards)) {}
 
+  // On threads of their own; returns when all are done.
+  void ForEachRankAtOnce(const std::function<void(size_t rank)>& run) const;
   absl::Status StartShards();
   absl::StatusOr<std::shared_ptr<ShardLink>> StartShard(int32_t rank);
   absl::Status GatherShards();

@@ -109,6 +109,10 @@ void ShardProcess::Start(std::function<void(StepResult)> on_result,
 }
 
 void ShardProcess::Close(const absl::Status& /*why*/) {
+  {
+    absl::MutexLock lock(&mutex_);
+    closing_ = true;
+  }
   if (client_ != nullptr && client_->Close(options_.parting_time)) {
     child_->WaitForExit(options_.parting_time);
   }
@@ -142,6 +146,9 @@ absl::Status ShardProcess::CauseOfEnd(const absl::Status& status) {
   if (client_ != nullptr && !client_->failure().ok()) {
     const absl::Status failure = client_->failure();
     return {CodeOfFailure(failure), failure.message()};
+  }
+  if (is_closing()) {
+    return absl::UnavailableError(absl::StrCat(options_.name, " was let go"));
   }
   const bool exited =
       child_->WaitForExit(std::min(options_.parting_time, absl::Seconds(2)));

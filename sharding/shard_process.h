@@ -62,9 +62,14 @@ class ShardProcess final : public ShardLink {
   absl::Status CauseOfFailedStart(const absl::Status& status);
   // Why the shard is gone, after its stream ended with `status`.
   absl::Status CauseOfEnd(const absl::Status& status);
+  bool is_closing() {
+    absl::MutexLock lock(&mutex_);
+    return closing_;
+  }
 
   const Options options_;
   absl::Mutex mutex_;
+  bool closing_ ABSL_GUARDED_BY(mutex_) = false;  // its end needs no cause
   // Of the shard's own log, and of what a library or a crash printed.
   std::string last_error_line_ ABSL_GUARDED_BY(mutex_);
   std::string last_foreign_line_ ABSL_GUARDED_BY(mutex_);

@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/synchronization/notification.h"
@@ -93,6 +94,28 @@ TEST(ShardGroupTest, AllRanksRunAndNoneIsLeftBehind) {
   }
   group->reset();
   for (const pid_t pid : pids) EXPECT_EQ(kill(pid, 0), -1);
+}
+
+TEST(ShardGroupTest, ARankThatDoesNotLeaveKeepsNoOtherFromLeaving) {
+  auto group = ShardGroup::Launch(
+      {.shard_binary = FAKE_SHARD_BINARY,
+       .shard_args = {"--fingerprint=cafe", "--holding-step=1",
+                      "--holding-rank=0"},
+       .num_shards = 2,
+       .model_fingerprint = "cafe",
+       .parting_time = absl::InfiniteDuration()});
+  ASSERT_TRUE(group.ok()) << group.status();
+  const pid_t holding = (*group)->shard_pid(0);
+  const pid_t other = (*group)->shard_pid(1);
+  (*group)->Start([](const absl::StatusOr<StepResult>&) {});
+  (*group)->Submit({.step = 1,
+                    .admissions = {{.slot = {.slot = 0, .generation = 1},
+                                    .token_ids = {5, 6}}},
+                    .work = {{.slot = 0, .num_tokens = 2, .new_blocks = {1}}}});
+  std::thread stopping([&] { (*group)->Stop(); });
+  while (kill(other, 0) == 0) std::this_thread::yield();
+  kill(holding, SIGKILL);
+  stopping.join();
 }
 
 TEST(ShardGroupTest, AnyRankThatDiesEndsRequestsAndIsNamed) {
