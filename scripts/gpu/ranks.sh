@@ -10,6 +10,8 @@
 source "$(dirname "$0")/env.sh" || exit 1
 source "$DROVER_ROOT/scripts/serving.sh"
 
+# All ranks' tokens are compared in each step.
+export DROVER_VALIDATE_RANKS=1
 readonly SHARDS="${1:-2}" DEVICE="${DROVER_RANKS_DEVICE:-cuda}"
 readonly PROMPTS=("Once upon a time" "The old king looked at the sea and")
 

@@ -7,11 +7,14 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "model/kernels/cuda/cuda_kernels.h"
 #include "tests/model/executor_harness.h"
 #include "tests/testing/status_matchers.h"
 
@@ -203,6 +206,21 @@ TEST(CudaExecutorTest, SaysWhatItRunsOn) {
   EXPECT_GT(device.memory_bytes, device.free_bytes);
   EXPECT_GT(device.memory_bytes, device.free_bytes_at_start);
   EXPECT_GT(device.kv_cache_bytes, 0);
+}
+
+// In a process of its own, whose GPU context is lost with it.
+TEST(CudaExecutorDeathTest, AnErrorThatSticksFailsTheStepWithItsCause) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto run = [] {
+    ExecutorHarness harness = MakeHarness(CudaOptions(DType::kBFloat16, true));
+    harness.Run(OneSequence(RandomIds(20, /*seed=*/1)));
+    // A kernel of somebody's that reads where nothing is.
+    kernels::cuda::GatherRows<float>({.num_rows = 1, .row_size = 4}, nullptr);
+    std::fputs(harness.TryRun(BatchPlan()).status().ToString().c_str(), stderr);
+    std::_Exit(3);
+  };
+  EXPECT_EXIT(run(), ::testing::ExitedWithCode(3),
+              "INTERNAL.*an illegal memory access");
 }
 
 TEST(CudaExecutorTest, OptionsThatCannotBeAreNamed) {
