@@ -1,3 +1,4 @@
+#include "model/executor_plan.h"
 #include "tests/model/test_executor.h"
 
 namespace drover {
@@ -6,5 +7,7 @@ absl::StatusOr<std::unique_ptr<Executor>> CreateTestExecutor(
     const ModelExecutorOptions& options) {
   return ModelExecutor::Create(options, nullptr);
 }
+
+bool TestExecutorHasBFloat16() { return CpuHasBFloat16(); }
 
 }  // namespace drover

@@ -13,7 +13,6 @@
 #include <utility>
 #include <vector>
 
-#include "model/executor_plan.h"
 #include "tests/model/executor_harness.h"
 
 namespace drover {
@@ -360,7 +359,7 @@ TEST(RawLogprobsTest, AGeneratedTokenIsScoredAsInAPrompt) {
 }
 
 TEST(BFloat16Test, ScoresAreThoseOfFloat32WithinTheStatedTolerance) {
-  if (!CpuHasBFloat16()) GTEST_SKIP() << "this CPU has no bfloat16";
+  if (!TestExecutorHasBFloat16()) GTEST_SKIP() << "no bfloat16 here";
   const std::vector<int32_t> ids = RandomIds(200, /*seed=*/9);
   const std::vector<float> exact =
       Runner(TestOptions(DemoModel())).Score(ids, 200);

@@ -1,6 +1,7 @@
 // The goldens and equivalences once more, with DROVER_TEST_RANKS ranks that run
 // the model together: threads of this process.
 
+#include "model/executor_plan.h"
 #include "model/model_executor.h"
 #include "tests/model/rank_group.h"
 #include "tests/model/test_executor.h"
@@ -17,5 +18,7 @@ absl::StatusOr<std::unique_ptr<Executor>> CreateTestExecutor(
         return ModelExecutor::Create(own, nullptr);
       });
 }
+
+bool TestExecutorHasBFloat16() { return CpuHasBFloat16(); }
 
 }  // namespace drover

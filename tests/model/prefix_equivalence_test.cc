@@ -13,7 +13,6 @@
 #include <utility>
 #include <vector>
 
-#include "model/executor_plan.h"
 #include "model/prompt_prefix_reader.h"
 #include "model/weight_files.h"
 #include "tests/model/executor_harness.h"
@@ -301,7 +300,7 @@ INSTANTIATE_TEST_SUITE_P(Models, PrefixEquivalenceTest,
                          });
 
 TEST(PrefixInBFloat16Test, EmbeddingsOfTokensAreTheseTokensBitForBit) {
-  if (!CpuHasBFloat16()) GTEST_SKIP() << "this CPU has no bfloat16";
+  if (!TestExecutorHasBFloat16()) GTEST_SKIP() << "no bfloat16 here";
   const std::vector<int32_t> ids = RandomIds(kNumIds, /*seed=*/13);
   const SharedPrefix prefix = EmbeddingsOf(
       {ids.begin(), ids.begin() + kNumPrefix}, DemoModel(), DType::kBFloat16);

@@ -13,4 +13,7 @@ namespace drover {
 absl::StatusOr<std::unique_ptr<Executor>> CreateTestExecutor(
     const ModelExecutorOptions& options);
 
+// Whether it computes in bfloat16 here.
+bool TestExecutorHasBFloat16();
+
 }  // namespace drover

@@ -50,4 +50,6 @@ absl::StatusOr<std::unique_ptr<Executor>> CreateTestExecutor(
       });
 }
 
+bool TestExecutorHasBFloat16() { return true; }
+
 }  // namespace drover

@@ -30,4 +30,6 @@ absl::StatusOr<std::unique_ptr<Executor>> CreateTestExecutor(
   return CudaExecutor::Create(cuda_options, nullptr);
 }
 
+bool TestExecutorHasBFloat16() { return true; }
+
 }  // namespace drover
