@@ -24,7 +24,8 @@ namespace {
 constexpr size_t kGatherBytes = size_t{8} << 20;
 constexpr size_t kFlagBytes = 256;
 // With more than two ranks. Two are faster without NCCL, whatever the size
-// (docs/benchmarks/tensor-parallel.md); more would each read the parts of all.
+// (docs/benchmarks/tensor-parallel.md); more would each read the parts of all,
+// and from which size on that is slower has not been measured.
 constexpr int64_t kNcclAboveBytes = int64_t{1} << 20;
 
 // How a rank's region is found by the others.
