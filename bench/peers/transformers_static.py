@@ -3,10 +3,11 @@
 Usage: transformers_static.py [--json FILE] [OPTION ...]   (needs torch and
 transformers 5)
 
-A model of Llama-2-7B's shape with random bfloat16 weights reads a prompt and
-continues it greedily. The prompt is run as transformers does by itself, eagerly
-into a StaticCache; the step of one token is compiled as its `generate` would
-(mode reduce-overhead, which replays CUDA graphs), with the argmax inside.
+A model of a published shape (--shape; Llama-2-7B's) with random bfloat16
+weights reads a prompt and continues it greedily. The prompt is run as
+transformers does by itself, eagerly into a StaticCache; the step of one token is
+compiled as its `generate` would (mode reduce-overhead, which replays CUDA
+graphs), with the argmax inside.
 
 It is favoured against a server: no tokenizer, no transport, and between the
 first token and the last none is brought to the host.
@@ -22,6 +23,8 @@ import transformers
 
 # name: hidden, intermediate, layers, heads, KV heads, vocabulary
 SHAPES = {"llama-2-7b": (4096, 11008, 32, 32, 32, 32000),
+          "llama-2-13b": (5120, 13824, 40, 40, 40, 32000),
+          "llama-3.1-8b": (4096, 14336, 32, 32, 8, 128256),
           "tiny": (256, 704, 2, 4, 2, 4096)}
 
 

@@ -16,7 +16,8 @@ source "$DROVER_ROOT/scripts/serving.sh"
 readonly ALL_CASES=(
   7b-latency 13b-latency 8b-latency
   8b-64x128 8b-3000x128 8b-1000x1000 8b-400x2048
-  8b-poisson 8b-mixed 8b-idle 7b-start 7b-transformers
+  8b-poisson 8b-mixed 8b-idle 7b-start
+  7b-transformers 13b-transformers 8b-transformers
 )
 # On two GPUs. The last two: 512 tokens in, 128 out.
 readonly TWO_GPU_CASES=(2x7b-latency 2x70b-latency 2x70b-64 2x70b-256)
@@ -100,13 +101,14 @@ bench_options() {
     printf '%s\n' --input-len="$length" --output-len="$length"
 }
 
-# The peer of 7b-latency. Words of $DROVER_PEER_OPTIONS go to it.
+# The peer of 7b-latency and so on. Words of $DROVER_PEER_OPTIONS go to it.
 run_transformers() {
-  local options
+  local options shape
   read -ra options <<<"${DROVER_PEER_OPTIONS:-}"
+  shape="$(serve_options "$1" | sed -n 's/--model-config=//p')"
   stage "$1: transformers' compiled static cache" \
     outer_python bench/peers/transformers_static.py \
-    --json "$BENCH_DIR/$1.json" "${options[@]}"
+    --shape "$shape" --json "$BENCH_DIR/$1.json" "${options[@]}"
 }
 
 # One client, one load.
@@ -132,7 +134,7 @@ run_case() {
     8b-mixed) run_mixed ;;
     8b-idle) run_idle "$1" ;;
     7b-start) run_start ;;
-    7b-transformers) run_transformers "$1" ;;
+    *-transformers) run_transformers "$1" ;;
     *) run_load "$1" ;;
   esac
   [[ -z $server_pid ]] || save_metrics "$1"

@@ -97,7 +97,7 @@ def mixed_rows(report):
 def rows(case, report, bandwidth):
     if case == "8b-mixed":
         return mixed_rows(report)
-    if case == "7b-transformers":
+    if case.endswith("-transformers"):
         return (("TPOT p50, ms", statistics.median(report["tpot_ms"]), None),
                 ("TTFT p50, ms", statistics.median(report["ttft_ms"]), None))
     name = re.fullmatch(r"(?:(\d)x)?(\d+b)-.*", case)
