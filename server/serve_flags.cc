@@ -91,7 +91,8 @@ void AddModelFlags(CLI::App& app, ServeOptions& options) {
             "CUDA_VISIBLE_DEVICES names, else NVIDIA_VISIBLE_DEVICES, else 1");
   group.Add("--shard-patience-seconds", options.shard_patience_seconds,
             "How long one shard waits for another in a step, before the model "
-            "counts as lost; the router waits five times as long for a step");
+            "counts as lost; the router waits five times as long for a step, "
+            "and at least five minutes");
   group.Add("--gpu-memory-fraction", options.gpu_memory_fraction,
             "Of the GPU's memory, for weights, activations and KV cache");
   group.Add("--load-format", options.load_format,

@@ -136,13 +136,14 @@ bool ShardGroup::AwaitStop(absl::Duration timeout) {
 }
 
 void ShardGroup::WatchSteps() {
-  while (!AwaitStop(options_.patience)) {
+  const absl::Duration patience = options_.step_patience.value_or(
+      std::max(options_.patience, absl::Minutes(1)));
+  while (!AwaitStop(patience)) {
     const std::vector<size_t> stuck = step_watch_.Look();
     if (stuck.empty()) continue;
     return OnEnd(absl::UnavailableError(absl::StrCat(
-        "no result for ",
-        absl::FormatDuration(StepWatch::kMaxLooks * options_.patience),
-        " from ",
+        "no result for more than ",
+        absl::FormatDuration(StepWatch::kMaxLooks * patience), " from ",
         options_.num_shards == 1 ? "the shard"
                                  : absl::StrCat("the shards of rank ",
                                                 absl::StrJoin(stuck, ", ")))));

@@ -41,10 +41,12 @@ class ShardGroup final : public Executor {
     std::string version = DROVER_VERSION;
     std::string model_fingerprint;
     absl::Duration start_timeout = absl::Minutes(10);
-    // A shard that does not answer for twice as long is lost, whatever it does;
-    // so is one that answers but has had a plan for five times as long and
-    // given no result.
+    // A shard that does not answer for twice as long is lost, whatever it does.
     absl::Duration patience = absl::Minutes(1);
+    // So is one that answers but has had a plan for five times as long as this
+    // and given no result. Unset: patience, but at least a minute, which a step
+    // may take on a CPU.
+    std::optional<absl::Duration> step_patience;
     // How long shards may take to finish their step and leave.
     absl::Duration parting_time = absl::Seconds(5);
     // Somebody else starts the shards, which come to it: nothing that is said

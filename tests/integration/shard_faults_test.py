@@ -183,11 +183,16 @@ class KilledRouterTest(unittest.TestCase):
             os.mkfifo(fifo)
             shard = write_program(folder, STOPPED_SHARD.format(fifo=fifo))
             with start_router(folder, "--shard-binary", shard) as router:
-                shards = set()
-                while len(shards) < 2:
-                    with open(fifo) as numbers:
-                        shards.update(map(int, numbers))
-                self.kill(router, shards)
+                # Never without a reader, and with a writer of its own, so
+                # without an end.
+                numbers = os.open(fifo, os.O_RDWR)
+                self.addCleanup(os.close, numbers)
+                lines = b""
+                while lines.count(b"\n") < 2:
+                    ready, _, _ = select.select([numbers], [], [], 60)
+                    self.assertTrue(ready, "a shard does not start")
+                    lines += os.read(numbers, 64)
+                self.kill(router, set(map(int, lines.split())))
 
     def test_while_they_load(self):
         def begin(router, _):

@@ -26,8 +26,8 @@ struct Fault {
 };
 
 // What ranks add up, more than collectives do at once. A fault in the sum comes
-// when its first part is there and is written: others wait for the second. One
-// of a process.
+// when something of it is first written: others wait for what follows. One of a
+// process.
 class FaultySum {
  public:
   explicit FaultySum(const Fault& fault) {
