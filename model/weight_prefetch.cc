@@ -33,33 +33,47 @@ Range WholePages(const Range& range, uintptr_t page_bytes) {
           .end = (range.end + page_bytes - 1) / page_bytes * page_bytes};
 }
 
+// What the file has of `parts`, in the order of addresses.
+std::vector<Range> RangesOf(const SafetensorsFile& file,
+                            absl::Span<const TensorSlice> parts,
+                            uintptr_t page_bytes) {
+  std::vector<Range> ranges;
+  for (const TensorSlice& part : parts) {
+    const auto tensor = file.tensors().find(part.tensor.name);
+    if (tensor == file.tensors().end() || part.num_elements() == 0) continue;
+    const TensorView& view = tensor->second;
+    DROVER_CHECK(view.shape == part.tensor.shape, "a tensor was not checked");
+    ranges.push_back(WholePages(RangeOf(view, part), page_bytes));
+  }
+  std::sort(ranges.begin(), ranges.end(),
+            [](const Range& a, const Range& b) { return a.begin < b.begin; });
+  return ranges;
+}
+
+// Those that touch become one.
+std::vector<Range> Join(const std::vector<Range>& ranges) {
+  std::vector<Range> joined;
+  for (const Range& range : ranges) {
+    if (joined.empty() || range.begin > joined.back().end) {
+      joined.push_back(range);
+    } else {
+      joined.back().end = std::max(joined.back().end, range.end);
+    }
+  }
+  return joined;
+}
+
 }  // namespace
 
 std::vector<absl::Span<const std::byte>> PagesOfParts(
     const WeightFiles& files, absl::Span<const TensorSlice> parts,
     size_t page_bytes) {
-  std::vector<Range> ranges;
-  for (const TensorSlice& part : parts) {
-    if (part.num_elements() == 0) continue;
-    const TensorView* view = files.Find(part.tensor.name);
-    DROVER_CHECK(view != nullptr && view->shape == part.tensor.shape,
-                 "a tensor that was not checked for");
-    ranges.push_back(WholePages(RangeOf(*view, part), page_bytes));
-  }
-  std::sort(ranges.begin(), ranges.end(),
-            [](const Range& a, const Range& b) { return a.begin < b.begin; });
-  std::vector<Range> merged;
-  for (const Range& range : ranges) {
-    if (merged.empty() || range.begin > merged.back().end) {
-      merged.push_back(range);
-    } else {
-      merged.back().end = std::max(merged.back().end, range.end);
-    }
-  }
   std::vector<absl::Span<const std::byte>> pages;
-  for (const Range& range : merged) {
-    pages.emplace_back(reinterpret_cast<const std::byte*>(range.begin),
-                       range.end - range.begin);
+  for (const SafetensorsFile& file : files.files()) {
+    for (const Range& range : Join(RangesOf(file, parts, page_bytes))) {
+      pages.emplace_back(reinterpret_cast<const std::byte*>(range.begin),
+                         range.end - range.begin);
+    }
   }
   return pages;
 }
