@@ -1,10 +1,10 @@
 // CudaStepRunner's start-up: from an options struct to a model that is ready.
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -28,45 +28,47 @@ int32_t BlocksFor(int32_t num_tokens) {
   return (num_tokens + kBlockSize - 1) / kBlockSize;
 }
 
-// A step of the largest size: every row used, all of them scored. The blocks
-// are all the same one, since nobody reads what it computes.
-BatchPlan LargestStep(const ExecutorInfo& info) {
-  constexpr int32_t kAnyBlock = kScratchBlock + 1;
-  BatchPlan plan = {.step = 0};
-  int32_t rows_left = info.max_step_tokens;
-  for (int32_t slot = 0; slot < info.num_slots && rows_left > 0; ++slot) {
-    const int32_t num_tokens = std::min(rows_left, info.max_sequence_length);
-    rows_left -= num_tokens;
+constexpr int32_t kAnyBlock = kScratchBlock + 1;
+
+// Adds prompts of `num_rows` tokens together, as few as can be, or as many as
+// there are slots from `slot` on. Their blocks are all the same one, since
+// nobody reads what is computed.
+void AddPrompts(const ExecutorInfo& info, int32_t num_rows, SlotRef slot,
+                const SamplingParams& sampling, BatchPlan& plan) {
+  for (; slot.slot < info.num_slots && num_rows > 0; ++slot.slot) {
+    const int32_t num_tokens = std::min(num_rows, info.max_sequence_length);
+    num_rows -= num_tokens;
     plan.admissions.push_back(
-        {.slot = {.slot = slot},
-         .token_ids = std::vector<int32_t>(static_cast<size_t>(num_tokens), 0),
-         .sampling = {.token_scores = true, .prompt_scores = true}});
-    plan.work.push_back(
         {.slot = slot,
+         .token_ids = std::vector<int32_t>(static_cast<size_t>(num_tokens), 0),
+         .sampling = sampling});
+    plan.work.push_back(
+        {.slot = slot.slot,
          .num_tokens = num_tokens,
          .new_blocks = std::vector<int32_t>(
              static_cast<size_t>(BlocksFor(num_tokens)), kAnyBlock)});
   }
+}
+
+// Every row used, all of them scored.
+BatchPlan LargestStep(const ExecutorInfo& info) {
+  BatchPlan plan;
+  AddPrompts(info, info.max_step_tokens, /*slot=*/{},
+             {.token_scores = true, .prompt_scores = true}, plan);
   return plan;
 }
 
-// The first prompt's chunk beside a decode, `num_rows` together, in two steps.
-std::array<BatchPlan, 2> MixedSteps(int32_t num_rows, uint32_t generation) {
-  constexpr int32_t kAnyBlock = kScratchBlock + 1;
-  const int32_t chunk = num_rows - 1;
-  std::array<BatchPlan, 2> plans;
-  for (const int32_t slot : {0, 1}) {
-    plans[0].admissions.push_back(
-        {.slot = {.slot = slot, .generation = generation},
-         .token_ids = std::vector<int32_t>(
-             static_cast<size_t>(slot == 0 ? 1 : chunk), 0)});
+// Prompts beside a decode, if there is a slot for that, `num_rows` together.
+std::vector<BatchPlan> SmallSteps(const ExecutorInfo& info, int32_t num_rows,
+                                  uint32_t generation) {
+  std::vector<BatchPlan> plans;
+  SlotRef slot = {.slot = 0, .generation = generation};
+  if (info.num_slots > 1) {
+    AddPrompts(info, /*num_rows=*/1, slot, {}, plans.emplace_back());
+    ++slot.slot;
+    --num_rows;
   }
-  plans[0].work = {{.slot = 0, .num_tokens = 1, .new_blocks = {kAnyBlock}},
-                   {.slot = 1, .num_tokens = 0, .sample = false}};
-  plans[1].work = {{.slot = 1,
-                    .num_tokens = chunk,
-                    .new_blocks = std::vector<int32_t>(
-                        static_cast<size_t>(BlocksFor(chunk)), kAnyBlock)}};
+  AddPrompts(info, num_rows, slot, {}, plans.emplace_back());
   return plans;
 }
 
@@ -316,20 +318,18 @@ absl::Status CudaStepRunner::CreateFlight(Flight& flight) {
   return absl::OkStatus();
 }
 
-// Loads the kernels of every step, whose code takes device memory and time: of
-// the largest and of those that hold so few rows that others compute them.
-// Decodes' are loaded as graphs are made of them.
+// Loads the kernels of all steps with prompts, whose code takes device memory
+// and time: of the largest and of those that hold so few rows that others
+// compute them. Those of decodes are loaded as graphs are made of them.
 absl::Status CudaStepRunner::WarmUp() {
   DROVER_RETURN_IF_ERROR(UseKvCache(/*num_blocks=*/2));
   DROVER_RETURN_IF_ERROR(AwaitRanks());
   DROVER_RETURN_IF_ERROR(RunAndRelease({LargestStep(info_)}));
   uint32_t generation = 0;
   for (const int32_t num_rows : {8, 16, 32, 64, 128, 192, 256}) {
-    if (info_.num_slots < 2 || num_rows > info_.max_step_tokens ||
-        num_rows > info_.max_sequence_length) {
-      break;
-    }
-    DROVER_RETURN_IF_ERROR(RunAndRelease(MixedSteps(num_rows, ++generation)));
+    if (num_rows > info_.max_step_tokens) break;
+    DROVER_RETURN_IF_ERROR(
+        RunAndRelease(SmallSteps(info_, num_rows, ++generation)));
   }
   return absl::OkStatus();
 }

@@ -34,8 +34,8 @@ class CudaStepRunner {
  public:
   static constexpr int32_t kPlansInFlight = 2;
 
-  // Loads, runs a step of the largest size, turns what is left of the memory
-  // into KV blocks and captures the graphs.
+  // Loads, runs a step of the largest size and some small ones, turns what is
+  // left of the memory into KV blocks and captures the graphs.
   static absl::StatusOr<std::unique_ptr<CudaStepRunner>> Create(
       const CudaExecutorOptions& options,
       const LoadProgressCallback& on_progress);

@@ -16,7 +16,8 @@
 namespace drover::cuda {
 
 // The residual stream of a step on the device, and what products add to it: at
-// once, or in parts that the next norm adds, over all ranks if there are any.
+// once; or in parts that the next norm adds; or, with several ranks, as sums
+// that the next norm adds up over all of them.
 // One thread enqueues; nothing is allocated.
 template <typename T>
 class ResidualStream {

@@ -22,9 +22,9 @@
 // warp starts the copies into a ring of buffers, the weight's even before the
 // kernel in front has finished.
 //
-// Parts of the depth are left to the next norm, or joined at once by the two
-// thread blocks that have the same rows, a cluster: each ends half of the
-// tokens. It is also what keeps x from taking most of the ring.
+// Two parts of the depth are joined by the two thread blocks that have the same
+// rows, a cluster: each ends half of the tokens. It is also what keeps x from
+// taking most of the ring.
 //
 // Rows that a norm follows are left times its weight, and their squares' sums
 // beside them: the next product divides its sums by the rows' root mean

@@ -101,8 +101,8 @@ class AllReduceNormTest : public testing::TestWithParam<int32_t> {
 
 TEST_P(AllReduceNormTest, AddsTheSumToTheResidualStreamAndNormsIt) {
   // Sent and read, with more rows than blocks; 4099 fills no access, 10240 is
-  // read by more than two of a thread.
-  for (const int64_t hidden_size : {512, 5120, 8192, 10240, 4099}) {
+  // read by more than two of a thread, of 2880 and 5000 some threads have none.
+  for (const int64_t hidden_size : {512, 2880, 5000, 8192, 10240, 4099}) {
     const RankStreams ranks = MakeRanks(hidden_size);
     const int64_t sent = std::min<int64_t>(kMaxSentTokens, 128 / world_size());
     for (const int64_t num_tokens : {int64_t{1}, sent, kMaxSentTokens + 1,

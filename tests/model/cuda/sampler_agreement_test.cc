@@ -62,7 +62,7 @@ class SamplerAgreementTest : public testing::TestWithParam<int32_t> {
                   .typical_p = OneOf({1.0f, 1.0f, 0.9f, 0.3f}),
                   .repetition_penalty = OneOf({1.0f, 1.4f, 0.6f}),
                   .min_new_tokens = OneOf({0, 0, 4}),
-                  .seed = random_(),
+                  .seed = uint64_t{random_()} << 32 | random_(),
                   .token_scores = random_() % 2 == 0,
                   .top_n = OneOf({0, 1, kMaxTopN})};
     if (random_() % 3 == 0) {
