@@ -71,11 +71,17 @@ def report_names(rows):
     busy_until = rows[0][0]
     idle = 0
     gaps = []
-    between_steps = []  # before the kernel that a step begins with
+    # Before the kernel that builds a step's inputs, and the one in front of it
+    # that applies what is new, if there is anything.
+    between_steps = []
+    before_inputs = 0
     sums = defaultdict(lambda: [0, 0, 0])
     for begin, end, blocks, name in rows:
+        if "ApplyKernel" in name or "InputsKernel" in name:
+            before_inputs += max(0, begin - busy_until)
         if "InputsKernel" in name:
-            between_steps.append(max(0, begin - busy_until))
+            between_steps.append(before_inputs)
+            before_inputs = 0
         if begin > busy_until:
             gaps.append(begin - busy_until)
             idle += begin - busy_until

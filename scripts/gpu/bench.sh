@@ -157,4 +157,4 @@ say "$bandwidth"
 for case in "${cases[@]}"; do
   run_case "$case"
 done
-outer_python scripts/gpu/bench_table.py "$BENCH_DIR" "$bandwidth"
+outer_python scripts/gpu/bench_table.py "$BENCH_DIR" "$bandwidth" "${cases[@]}"

@@ -1,6 +1,6 @@
 """The figures of scripts/gpu/bench.sh in one table, beside the roofs.
 
-Usage: bench_table.py FOLDER BANDWIDTH
+Usage: bench_table.py FOLDER BANDWIDTH CASE ...
 
 FOLDER holds the cases' JSON; BANDWIDTH is what cuda_read_bandwidth printed.
 
@@ -59,14 +59,6 @@ class Roof:
         return output_len / (prompt + output_len * step / streams)
 
 
-def load(folder, case):
-    path = os.path.join(folder, case + ".json")
-    if not os.path.exists(path):
-        return None
-    with open(path, encoding="utf-8") as file:
-        return json.load(file)
-
-
 def latency_rows(report, roof):
     input_len, output_len = report["input_len"][0], report["output_len"][0]
     step = roof.step(1, input_len + output_len / 2)
@@ -110,14 +102,16 @@ def rows(case, report, bandwidth):
 
 
 def main():
-    folder, bandwidth_line = sys.argv[1:]
+    folder, bandwidth_line, *cases = sys.argv[1:]
     bandwidth = float(re.search(r"([\d.]+) TB/s", bandwidth_line).group(1)) * 1e12
     print(f"{'case':16} {'':22} {'measured':>10} {'roof':>10} {'of it':>6}")
-    for file in sorted(os.listdir(folder)):
-        case, extension = os.path.splitext(file)
-        if extension != ".json" or case in ("7b-start", "8b-idle"):
+    for case in cases:
+        if case in ("7b-start", "8b-idle"):  # which said it themselves
             continue
-        for what, measured, roof in rows(case, load(folder, case), bandwidth):
+        with open(os.path.join(folder, case + ".json"),
+                  encoding="utf-8") as file:
+            report = json.load(file)
+        for what, measured, roof in rows(case, report, bandwidth):
             line = f"{case:16} {what:22} {measured:10,.2f}"
             if roof is not None:
                 share = min(measured, roof) / max(measured, roof)

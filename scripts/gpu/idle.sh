@@ -4,7 +4,8 @@
 # whose sampling is as much work as can be asked for?
 
 run_idle() {
-  local trace="$BENCH_DIR/8b-idle.trace"
+  local trace="$BENCH_DIR/8b-idle.trace" files
+  rm -f "$trace".*
   CUDA_INJECTION64_PATH="$GPU_DIR/bin/libkernel_trace.so" \
     DROVER_TRACE="$trace" start_case --load-format=dummy \
     --model-config=llama-3.1-8b --max-batch-size=256 \
@@ -16,8 +17,11 @@ run_idle() {
     --address="127.0.0.1:$grpc_port" --json="$BENCH_DIR/$1.json"
   save_metrics "$1"
   stop_server # which writes the trace
+  files=("$trace".*)
+  [[ ${#files[@]} == 1 && -s ${files[0]} ]] ||
+    die "$1: expected the trace of one shard, got: ${files[*]}"
   # Steps that decode only: of all kernels the last half.
-  outer_python bench/kernel_trace_report.py "$trace".* \
-    "$(($(cat "$trace".* | wc -l) / 2))" | sed -n 1,3p
-  rm "$trace".*
+  outer_python bench/kernel_trace_report.py "${files[0]}" \
+    "$(($(wc -l <"${files[0]}") / 2))" | sed -n 1,3p
+  rm "${files[0]}"
 }
