@@ -1,14 +1,15 @@
 // The scheduler under load, in simulated time: what a change of its judgements
 // does to throughput and waiting, without a GPU and in a second. A step takes
 // as long as Llama-3.1-8B takes for it on an H200, by what
-// docs/benchmarks/h200.md says; of the host nothing counts. The first loads are
-// those of scripts/gpu/bench.sh.
+// docs/benchmarks/h200.md says, or Llama-2-70B on two; of the host nothing
+// counts. The first loads are those of scripts/gpu/bench.sh.
 //
 //   scheduler_simulation [TARGET_STEP_MS [0: prompts as they come]]
 //
 // ITL is that of all while requests that count for TTFT are being answered.
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -34,29 +35,51 @@ constexpr int32_t kCacheTokens = 899000;
 // From a request's last token to the next one's arrival.
 constexpr double kClientMs = 0.2;
 
-// Of products, norms, head and sampler: whole tiles up to 256 rows, then what
-// sustained products take.
-double RowsMs(int32_t num_rows) {
-  if (num_rows <= 64) return 3.75 + 0.0075 * num_rows;
-  switch (RoundUpToTiles(num_rows)) {
-    case 128:
-      return 5.0;
-    case 192:
-      return 6.2;
-    default:
-      return 7.7 + 0.0217 * std::max(0, num_rows - 256);
-  }
-}
+// What a step's parts take, in milliseconds.
+struct Costs {
+  // Of products, norms, head and sampler: up to 64 rows, then of whole tiles,
+  // then what sustained products take.
+  double few_rows = 0.0;
+  double per_few_row = 0.0;
+  std::array<double, 3> tiles = {};  // 128, 192 and 256 rows
+  double per_row = 0.0;
+  double per_key = 0.0;   // as many sequences read
+  double per_pair = 0.0;  // of a prompt's token and a key
+  double chunk = 0.0;     // rotation, a kernel of its own, ...
 
-double StepMs(const StepLoad& load) {
-  constexpr double kKeyMs = 128 * 1024 / 4.4e9;  // as many sequences read
-  constexpr double kPairMs = 7.7e-7;
-  constexpr double kChunkMs = 0.2;  // rotation, a kernel of its own, ...
-  return RowsMs(load.num_rows()) +
-         kKeyMs * static_cast<double>(load.num_decode_keys) +
-         kPairMs * static_cast<double>(load.num_prefill_pairs) +
-         (load.num_prefill_tokens > 0 ? kChunkMs : 0.0);
-}
+  double Rows(int32_t num_rows) const {
+    if (num_rows <= 64) return few_rows + per_few_row * num_rows;
+    if (num_rows <= 256) {
+      return tiles[static_cast<size_t>(RoundUpToTiles(num_rows) / 64 - 2)];
+    }
+    return tiles.back() + per_row * (num_rows - 256);
+  }
+
+  double Step(const StepLoad& load) const {
+    return Rows(load.num_rows()) +
+           per_key * static_cast<double>(load.num_decode_keys) +
+           per_pair * static_cast<double>(load.num_prefill_pairs) +
+           (load.num_prefill_tokens > 0 ? chunk : 0.0);
+  }
+};
+
+constexpr Costs k8B = {.few_rows = 3.75,
+                       .per_few_row = 0.0075,
+                       .tiles = {5.0, 6.2, 7.7},
+                       .per_row = 0.0217,
+                       .per_key = 128 * 1024 / 4.4e9,
+                       .per_pair = 7.7e-7,
+                       .chunk = 0.2};
+
+// Of 70B on two GPUs, by what one of the ranks takes and what sums over both
+// took before (docs/benchmarks/tensor-parallel.md): a forecast.
+constexpr Costs k70BOnTwo = {.few_rows = 18.6,
+                             .per_few_row = 0.019,
+                             .tiles = {23.5, 27.9, 34.0},
+                             .per_row = 0.095,
+                             .per_key = 160 * 1024 / 4.4e9,
+                             .per_pair = 1.9e-6,
+                             .chunk = 0.4};
 
 // The device's side of plans: where each sequence is.
 class Device {
@@ -115,6 +138,7 @@ struct Load {
   // As soon as a request ends, another one like it comes, so many times, if all
   // others come at once.
   int32_t num_more = 0;
+  Costs costs = k8B;
 };
 
 class Simulation {
@@ -187,7 +211,8 @@ class Simulation {
 
   void RunStep() {
     StepResult result;
-    const double step_ms = StepMs(device_.Run(plans_.front(), result));
+    const double step_ms =
+        load_.costs.Step(device_.Run(plans_.front(), result));
     plans_.pop_front();
     now_ms_ += step_ms;
     result.total_time = absl::Milliseconds(step_ms);
@@ -292,6 +317,10 @@ std::vector<Load> Loads() {
       {"long, beside", 512, 2048, ShortBesideLong(/*long_count=*/true)},
       {"mixed, 1/s", 96, 2048, Mixed(8, 1000.0)},
       {"mixed, 1/2 s", 96, 2048, Mixed(4, 2000.0)},
+      {"70B, 64: 192", 64, 4096, AtOnce(64, 512, 128), 192 - 64, k70BOnTwo},
+      {"70B, 64: 1024", 64, 4096, AtOnce(64, 512, 128), 1024 - 64, k70BOnTwo},
+      {"70B, 256: 512", 256, 4096, AtOnce(256, 512, 128), 256, k70BOnTwo},
+      {"70B, 256: 1024", 256, 4096, AtOnce(256, 512, 128), 768, k70BOnTwo},
   };
 }
 

@@ -61,10 +61,7 @@ serve_options() {
   case "$1" in
     *-latency) echo --max-batch-size=8 ;;
     *-3000x128) echo --max-batch-size=1536 ;;
-    2x70b-64 | 2x70b-256)
-      # Three or two waves of streams: not long enough for streams out of step.
-      printf '%s\n' --max-batch-size="${1#*-}" --spread-prompts=false
-      ;;
+    2x70b-64 | 2x70b-256) echo --max-batch-size="${1#*-}" ;;
     *) echo --max-batch-size=512 ;;
   esac
   case "$1" in
@@ -80,8 +77,7 @@ bench_options() {
     *-latency) echo latency ;;
     2x70b-64 | 2x70b-256)
       printf '%s\n' throughput --streams="$requests" \
-        --num-requests="$((requests == 64 ? 192 : 512))" --warmup=8 \
-        --input-len=512 --output-len=128
+        --num-requests=1024 --warmup=8 --input-len=512 --output-len=128
       return
       ;;
     8b-poisson) # ten arrive each second, on average
