@@ -192,6 +192,19 @@ TEST(CudaExecutorTest, ReportsHowLongEachStageOfItsStartTook) {
                                           "warm-up", "kv_cache", "graphs"));
 }
 
+// Whose small steps are other ones than those of many slots.
+TEST(CudaExecutorTest, StartsWithOneSlotAndWithShortSequences) {
+  for (const int32_t num_slots : {1, 3}) {
+    CudaExecutorOptions options = CudaOptions(DType::kBFloat16, true);
+    options.model.num_slots = num_slots;
+    options.model.max_sequence_length = 64;
+    ExecutorHarness harness = MakeHarness(options);
+    EXPECT_EQ(
+        harness.Run(OneSequence(RandomIds(20, /*seed=*/1))).sequences.size(),
+        1u);
+  }
+}
+
 TEST(CudaExecutorTest, SaysWhatItRunsOn) {
   const auto executor =
       CudaExecutor::Create(CudaOptions(DType::kBFloat16, true), nullptr);
