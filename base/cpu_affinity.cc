@@ -53,8 +53,9 @@ absl::Status KeepToCpus(const std::vector<int>& cpus) {
   cpu_set_t kept;
   CPU_ZERO(&kept);
   for (const int cpu : UsableCpus()) {
-    if (std::find(cpus.begin(), cpus.end(), cpu) != cpus.end())
+    if (std::find(cpus.begin(), cpus.end(), cpu) != cpus.end()) {
       CPU_SET(cpu, &kept);
+    }
   }
   if (CPU_COUNT(&kept) == 0) {
     return absl::FailedPreconditionError(
