@@ -6,9 +6,9 @@
 #   scripts/gpu/bench.sh two-gpus       all for two
 #
 # Prints the client's report of each case and, last, a table with what the card
-# could do at most; its JSON and the server's metrics go
-# to $DROVER_BENCH_DIR (default build/gpu/bench). Words of $DROVER_SERVE_OPTIONS,
-# each --flag=value, go to the server and take the place of a case's own.
+# could do at most; its JSON and the server's metrics go to $DROVER_BENCH_DIR
+# (default build/gpu/bench). Words of $DROVER_SERVE_OPTIONS, each --flag=value,
+# go to the server and take the place of a case's own.
 
 source "$(dirname "$0")/env.sh" || exit 1
 source "$DROVER_ROOT/scripts/serving.sh"
